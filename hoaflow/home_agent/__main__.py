@@ -8,6 +8,7 @@ import sys
 from hoaflow import logs
 from hoaflow.home_agent.agent import HomeAgent
 from hoaflow.home_agent.journal import JournalError
+from hoaflow.home_agent.pods.pod import Pod
 from hoaflow.home_agent.settings import SettingsError, check, parser
 from hoaflow.mobility.authentication import KeyFileError
 from hoaflow.mobility.tunnels import KERNEL_ERRORS
@@ -21,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     logs.set_up(arguments, public=[arguments.home_agent])
     try:
         settings = check(arguments)
-        agent = HomeAgent(settings)
+        agent = HomeAgent(settings) if settings.shared is None else Pod(settings, settings.shared)
     except (SettingsError, KeyFileError, JournalError) as error:
         print(f"hoaflow-ha: {error}", file=sys.stderr)
         return 2

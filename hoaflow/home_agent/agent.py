@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run the home agent: one loop over its sockets that feeds the binding cache and carries out what it decides."""
 
+import math
 import socket
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 from pathlib import Path
@@ -25,6 +27,9 @@ from hoaflow.home_agent.declaration import declaration
 from hoaflow.home_agent.home_link import HomeLink
 from hoaflow.home_agent.metrics import HomeAgentCollector
 from hoaflow.home_agent.persistence import Persistence
+from hoaflow.home_agent.pods.keys import Shared
+from hoaflow.home_agent.pods.serving import Gate, Serving
+from hoaflow.home_agent.pods.shared_cache import SharedCache
 from hoaflow.home_agent.replies import Replies
 from hoaflow.home_agent.terminal import render
 from hoaflow.logs import Log
@@ -36,6 +41,7 @@ from hoaflow.mobility.packet_io import PacketReceiver, addressed_to
 from hoaflow.mobility.service import Service
 from hoaflow.mobility.tunnel_counters import TunnelCounters
 from hoaflow.mobility.tunnels import KERNEL_ERRORS, Tunnels
+from hoaflow.tunnel.declaration import tear_down
 
 RESTORE_SECONDS = 0.02
 """Seconds that messages wait while restored bindings are put into the kernel, after a restart."""
@@ -54,6 +60,7 @@ class Settings:
     home_link: str
     console: tuple[str, int] | None
     journal: Path | None
+    shared: Shared | None
     metrics: tuple[str, int] | None
 
 
@@ -63,9 +70,15 @@ class HomeAgent:
     Call `setup`, then `run`. `close` undoes `setup`, even an incomplete one.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, shared: SharedCache | None = None) -> None:
+        """Read the journal; `shared` is the cache of the address's owner, where there are several pods.
+
+        Raises JournalError, OSError.
+        """
         self._settings = settings
-        self._persistence = Persistence(settings.journal)
+        self._shared = shared
+        self._serving: Serving | None = None
+        self._persistence = shared or Persistence(settings.journal)
         self._cache = BindingCache(settings.policy, self._persistence.sequences)
         self._answers: list[Acknowledge] = []
         self._to_install: deque[Install] = deque()
@@ -83,7 +96,8 @@ class HomeAgent:
         self._home_link = HomeLink(settings.home_link, address)
         service.undo.callback(self._home_link.close)
         counters = TunnelCounters(address) if settings.metrics is not None else None
-        wanted = declaration(settings.policy, self._tunnels, self._home_link, counters, self._rebind)
+        gate = None if self._shared is None else Gate(settings.home_link, self._home_link.own_addresses())
+        wanted = declaration(settings.policy, self._tunnels, self._home_link, counters, self._rebind, gate)
         service.declare(wanted, lambda: self._tunnels.ports)
         # Never read (see Guard), but /proc/net/raw6 then shows that somebody receives Mobility Headers here.
         listener = socket.socket(socket.AF_INET6, socket.SOCK_RAW, wire.MOBILITY_HEADER)
@@ -100,6 +114,9 @@ class HomeAgent:
             service.serve_metrics(settings.metrics, self._collector(counters))
         # They go into the kernel from the loop, so that no message waits for all of them.
         self._to_install += self._persistence.restore(self._cache)
+        if self._shared is not None and gate is not None:
+            self._serving = Serving(self._shared.ownership, gate, self._home_link, service.upkeep)
+            service.undo.callback(self._serving.close)
 
     def run(self) -> None:
         """Serve until `stop` is called."""
@@ -107,15 +124,23 @@ class HomeAgent:
         self._answer()
 
     def _turn(self, now: float) -> float:
-        self._execute(self._cache.tick(now))
-        self._answer()
-        self._install_restored()
-        if self._to_install:
-            return now
+        serving_due = math.inf
+        if self._serving is not None:
+            serving_due = self._serving.turn(now)
+            if self._serving.over:
+                self.stop()
+                return now
+        if self._persistence.may_serve:  # else all stays as it is
+            self._execute(self._cache.tick(now))
+            self._answer()
+            self._install_restored()
+            if self._to_install:
+                return now
         upkeep = self._service.upkeep
         if now >= upkeep.due:
             upkeep.run_slice()
-        return min(upkeep.due, self._cache.next_due() or upkeep.due)
+        cache_due = self._cache.next_due() if self._persistence.may_serve else None
+        return min(upkeep.due, cache_due or upkeep.due, serving_due)
 
     def stop(self) -> None:
         """End `run`. Signal handlers may call this."""
@@ -140,6 +165,9 @@ class HomeAgent:
 
     def _receive(self, receiver: PacketReceiver) -> None:
         for data in receiver.packets():
+            if not self._persistence.may_serve:
+                self._counts.drop("not_owner", "another pod may serve")
+                continue
             try:
                 self._handle(wire.parse_packet(data))
             except MalformedPacketError as error:
@@ -183,6 +211,8 @@ class HomeAgent:
 
     def _handle_claims(self) -> None:
         for address in self._home_link.claims():
+            if self._serving is not None and address == self._settings.policy.home_agent:
+                self._serving.claimed()
             actions = self._cache.duplicate_found(address)
             if actions:
                 LOG.warning("duplicate-address", address=address)
@@ -253,13 +283,17 @@ class HomeAgent:
         self._persistence.record(self._cache, binding.home_address)
 
     def _answer(self) -> None:
-        """Send the acknowledgements that are due, after one wait for the disk.
+        """Send the acknowledgements that are due, after one wait for the disk, or for etcd.
 
-        No earlier: once a sequence number has been acknowledged, no restart may allow a replay.
+        No earlier: once a sequence number has been acknowledged, no restart may allow a replay. What may not be
+        acknowledged is dropped: the mobile node sends another update.
         """
-        self._persistence.commit(self._cache)
         answers, self._answers = self._answers, []
+        may_answer = self._persistence.commit(self._cache, bool(answers))
         for answer in answers:
+            if not may_answer:
+                self._counts.drop("not_recorded", "no acknowledgement for %s", answer.update.home_address)
+                continue
             self._replies.acknowledge(answer)
 
     # --- setup, restored bindings
@@ -293,3 +327,13 @@ class HomeAgent:
             render(b, home_agent, self._settings.home_link, self._tunnels.device(b.home_address), now, verbose, fancy)
             for b in entries
         )
+
+
+def remove_leftovers(settings: Settings) -> None:
+    """Remove from the kernel what a home agent left that was killed. Raises one of KERNEL_ERRORS."""
+    policy = settings.policy
+    with ExitStack() as opened:
+        tunnels = opened.enter_context(closing(Tunnels(policy.home_agent)))
+        home_link = opened.enter_context(closing(HomeLink(settings.home_link, policy.home_agent)))
+        left = declaration(policy, tunnels, home_link, None, lambda: None, Gate(settings.home_link, ()))
+        tear_down(left, lambda removed: LOG.debug("leftover", removed=removed))

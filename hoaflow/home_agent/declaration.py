@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from hoaflow.home_agent.cache import Policy
 from hoaflow.home_agent.home_link import AnnouncedMac, Bound, HomeLink, LinkLocalAddress, OwnAddress, Up
+from hoaflow.home_agent.pods.serving import Gate
 from hoaflow.mobility.binding_objects import ProxyEntries
 from hoaflow.mobility.objects import MainRule, ProxyNeighbours, RestoredSetting
 from hoaflow.mobility.packet_io import Guard, home_address_option_for, mobility_header_for
@@ -19,7 +20,12 @@ GUARD_TABLE = "hoaflow_ha"
 
 
 def declaration(
-    policy: Policy, tunnels: Tunnels, home_link: HomeLink, counted: TunnelCounters | None, rebind: Callable[[], None]
+    policy: Policy,
+    tunnels: Tunnels,
+    home_link: HomeLink,
+    counted: TunnelCounters | None,
+    rebind: Callable[[], None],
+    gate: Gate | None = None,
 ) -> list[Declared]:
     """Return the declared objects in the order in which they are made.
 
@@ -27,6 +33,8 @@ def declaration(
     here can mend, come last.
 
     `counted` counts the tunnels' load, if anything does. `rebind` moves our sockets to a new home link.
+
+    `gate`: that of a pod that owns the address, where there are several pods.
     """
     guard = Guard(GUARD_TABLE).ruleset(
         [mobility_header_for(policy.home_agent), home_address_option_for(policy.home_agent)]
@@ -35,6 +43,7 @@ def declaration(
     if counted is not None:
         counters.append(NftTable(None, counted.table))
     return [
+        *([] if gate is None else [NftTable(None, gate.table)]),
         RestoredSetting("all.forwarding", "1"),
         MainRule(),
         *tunnels.declaration(),
@@ -46,7 +55,7 @@ def declaration(
         RestoredSetting(f"{home_link.interface}.forwarding", "1"),
         ProxyNeighbours(home_link.interface),
         LinkLocalAddress(home_link.interface),
-        OwnAddress(policy.home_agent, policy.home_prefix.prefixlen, home_link.interface),
+        OwnAddress(policy.home_agent, policy.home_prefix.prefixlen, home_link.interface, owned=gate is not None),
         OnLinkRoute(LINK_LOCAL, home_link.interface),
         OnLinkRoute(str(policy.home_prefix), home_link.interface),
         ProxyEntries(home_link),

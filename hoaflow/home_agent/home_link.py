@@ -20,7 +20,7 @@ from hoaflow.tunnel.rtnetlink import RouteSocket, attributes
 
 NTF_PROXY = 0x08
 NDA_PROTOCOL = 12
-IFA_F_DADFAILED = 0x08
+IFA_F_NODAD, IFA_F_DADFAILED = 0x02, 0x08
 
 
 class HomeLink:
@@ -65,17 +65,28 @@ class HomeLink:
         mac = self._sender.link_layer_address
         self._sender.multicast(unsolicited_advertisement(self._home_agent, address, mac))
 
-    def announce(self, own: Iterable[str]) -> None:
-        """Tell every node on the link our MAC address, for all addresses that we answer for. Raises OSError.
+    def own_addresses(self) -> set[str]:
+        """Return the interface's IPv6 addresses, without the home agent's. Raises LinkError."""
+        with ActualState() as actual:
+            index = actual.link(None, self.interface).number
+            found = [each.address for each in actual.addresses(None) if each.interface == index]
+        return {address for address in found if ":" in address and address != self._home_agent}
 
-        `own`: addresses of the interface itself.
-        """
+    def announce(self) -> None:
+        """Tell every node on the link our MAC address, for all addresses that we have or answer for. Raises OSError."""
+        self._announce_own([self._home_agent, *self.own_addresses()])
+        self.announce_mobile_nodes()
+        self.announced = self._sender.link_layer_address.hex(":")
+
+    def announce_home_agent(self) -> None:
+        """Tell every node on the link our MAC address for the home agent's address. Raises OSError."""
+        self._announce_own([self._home_agent])
+
+    def announce_mobile_nodes(self) -> None:
+        """Tell every node on the link our MAC address for all addresses that we answer for. Raises OSError."""
         mac = self._sender.link_layer_address
-        for address in own:
-            self._sender.multicast(unsolicited_advertisement(address, address, mac, router=True))
         for address in self.wanted:
             self._sender.multicast(unsolicited_advertisement(self._home_agent, address, mac))
-        self.announced = mac.hex(":")
 
     def release(self, address: str) -> None:
         """Stop answering for an address; fine if it was not answered for. Raises OSError."""
@@ -107,6 +118,11 @@ class HomeLink:
         self.receiver.close()
         self._sender.close()
         self._netlink.close()
+
+    def _announce_own(self, own: Iterable[str]) -> None:
+        mac = self._sender.link_layer_address
+        for address in own:
+            self._sender.multicast(unsolicited_advertisement(address, address, mac, router=True))
 
     def _proxy(self, verb: str, address: str) -> None:
         try:
@@ -184,10 +200,7 @@ class AnnouncedMac:
 
     def make(self) -> None:
         """See `Declared` (RFC 4861, section 7.2.6)."""
-        with ActualState() as actual:
-            index = actual.link(None, self._home_link.interface).number
-            own = [each.address for each in actual.addresses(None) if each.interface == index and ":" in each.address]
-        self._home_link.announce(own)
+        self._home_link.announce()
 
     def remove(self) -> None:
         """See `Declared`."""
@@ -224,11 +237,15 @@ class LinkLocalAddress:
 
 
 class OwnAddress:
-    """The home agent's address is on the home link. If it was there before, `remove` leaves it."""
+    """The home agent's address is on the home link. If it was there before, `remove` leaves it.
 
-    def __init__(self, address: str, length: int, interface: str) -> None:
-        self._address, self._length, self._interface = address, length, interface
-        self._ours = False
+    `owned`: it is this pod's by an ownership. Then nobody else is asked whether he has it (RFC 4862), which takes a
+    second and would find a former owner's kernel; and `remove` removes it in any case.
+    """
+
+    def __init__(self, address: str, length: int, interface: str, owned: bool = False) -> None:
+        self._address, self._length, self._interface, self._owned = address, length, interface, owned
+        self._ours = owned
 
     def __str__(self) -> str:
         return f"address {self._address}/{self._length} dev {self._interface}"
@@ -249,7 +266,8 @@ class OwnAddress:
                 index = socket.if_nametoindex(self._interface)
                 for found in netlink.get_addr(family=AF_INET6, index=index, address=self._address):
                     netlink.addr("del", index=index, address=self._address, prefixlen=found["prefixlen"])
-                netlink.addr("add", index=index, address=self._address, prefixlen=self._length)
+                flags = IFA_F_NODAD if self._owned else 0
+                netlink.addr("add", index=index, address=self._address, prefixlen=self._length, flags=flags)
             except (NetlinkError, OSError) as error:
                 raise LinkError(f"{self}: {error}") from error
         self._ours = True
@@ -265,4 +283,4 @@ class OwnAddress:
                 except NetlinkError as error:
                     if error.code != errno.EADDRNOTAVAIL:
                         raise
-        self._ours = False
+        self._ours = self._owned

@@ -159,7 +159,8 @@ class Journal:
         return descriptor
 
 
-def _line(record: Record) -> bytes:
+def encoded(record: Record) -> str:
+    """Return a record as JSON."""
     content: dict[str, Any] = {"home_address": record.home_address}
     if record.sequence is not None:
         content["sequence"] = record.sequence
@@ -168,15 +169,11 @@ def _line(record: Record) -> bytes:
         del update["authentication"], update["home_address"]
         content |= {"update": update, "lifetime": record.lifetime, "expires": round(record.expiry.epoch, 3)}
         content |= {"boot": record.expiry.boot, "boottime": round(record.expiry.boottime, 3)}
-    text = json.dumps(content, separators=(",", ":")).encode()
-    return b"%08x %s\n" % (zlib.crc32(text), text)
+    return json.dumps(content, separators=(",", ":"))
 
 
-def _parse(line: bytes) -> Record:
-    """Parse a line. Raises one of UNUSABLE if it is not one of ours, as after a downgrade."""
-    checksum, _, text = line.partition(b" ")
-    if checksum != b"%08x" % zlib.crc32(text):
-        raise ValueError(f"wrong checksum, {len(line)} bytes")
+def decoded(text: bytes | str) -> Record:
+    """Return the record of what `encoded` has made. Raises one of UNUSABLE for anything else, as after a downgrade."""
     content: dict[str, Any] = json.loads(text)
     home_address, sequence = canonical_ipv6_address(content["home_address"]), content.get("sequence")
     if sequence is not None:
@@ -195,6 +192,19 @@ def _parse(line: bytes) -> Record:
     )
     expiry = Timestamp(_time(content["expires"]), _time(content.get("boottime", 0.0)), str(content.get("boot", "")))
     return Record(home_address, sequence, update, _number(content["lifetime"], MAX_LIFETIME), expiry)
+
+
+def _line(record: Record) -> bytes:
+    text = encoded(record).encode()
+    return b"%08x %s\n" % (zlib.crc32(text), text)
+
+
+def _parse(line: bytes) -> Record:
+    """Parse a line. Raises one of UNUSABLE if it is not one of ours."""
+    checksum, _, text = line.partition(b" ")
+    if checksum != b"%08x" % zlib.crc32(text):
+        raise ValueError(f"wrong checksum, {len(line)} bytes")
+    return decoded(text)
 
 
 def _number(value: object, most: int) -> int:

@@ -44,7 +44,7 @@ class HomeAgentCollector(Collector):
         yield GaugeMetricFamily("hoaflow_ha_bindings", "Bindings in the cache.", value=self._bindings())
         yield GaugeMetricFamily(
             "hoaflow_ha_unwritten_records",
-            "Home addresses whose last change is not in the journal, as its disk fails: a restart would lose it.",
+            "Home addresses whose last change is not in the journal (or etcd), as that fails: a restart would lose it.",
             value=self._unwritten(),
         )
         yield CounterMetricFamily(

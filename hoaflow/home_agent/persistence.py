@@ -32,6 +32,11 @@ class Persistence:
         """Last authenticated sequence numbers from before the restart, by home address."""
 
     @property
+    def may_serve(self) -> bool:
+        """Whether messages are to be handled: nobody else has the address."""
+        return True
+
+    @property
     def unwritten(self) -> int:
         """Number of home addresses whose state is not on the disk, so that a restart would lose it."""
         return 0 if self._journal is None else self._journal.unwritten
@@ -45,50 +50,27 @@ class Persistence:
             return []
         for damage in self._journal.damages:
             LOG.error("journal-damaged", file=self._path, line=damage.line, reason=damage.reason)
-        installs: list[Install] = []
-        remarks: Counter[str] = Counter()
-        clock_set = [0.0]
-        now = Timestamp.now()
-        while self._journal.records:
-            _, record = self._journal.records.popitem()
-            if record.update is None:
-                continue
-            clock_set.append(now.clock_set_since(record.expiry))
-            left = record.expiry.seconds_since(now)
-            if left <= 0:
-                certain = record.expiry.same_boot(now)
-                remarks["left out: expired" + ("" if certain else " by the host's clock, of another boot")] += 1
-                continue
-            if left > record.lifetime:
-                remarks["kept for a whole lifetime: the host's clock was set back"] += 1
-                left = record.lifetime
-            actions = cache.restore(record.update, record.lifetime, left, time.monotonic())
-            taken = [action for action in actions if isinstance(action, Install)]
-            remarks["left out: the settings no longer cover them"] += not taken
-            installs += taken
-        if abs(step := max(clock_set, key=abs)) > CLOCK_SET_SECONDS:
-            LOG.warning("clock-set", seconds=round(step), lifetimes="by the time since the host's boot")
-        for remark, bindings in (+remarks).items():
-            LOG.warning("journal-bindings", remark=remark, bindings=bindings)
+        installs = restored(self._journal.records, cache)
         LOG.info("journal-read", file=self._path, bindings=len(installs))
         return installs
 
     def record(self, cache: BindingCache, home_address: str) -> None:
         """Note the state of a home address; `commit` writes it to the disk."""
         if self._journal is not None:
-            self._journal.record(_known(cache, home_address, Timestamp.now()))
+            self._journal.record(known(cache, home_address, Timestamp.now()))
 
-    def commit(self, cache: BindingCache) -> None:
+    def commit(self, cache: BindingCache, answering: bool = False) -> bool:
         """Write what was noted and wait for the disk. If it fails, write everything once it works again.
 
-        The beginning and the end of a failure are logged.
+        The beginning and the end of a failure are logged. Returns whether acknowledgements may go out (`answering`:
+        there are some): always, as a home agent without a disk serves better than none.
         """
         if self._journal is None or not self.unwritten or (self._failing and time.monotonic() < self._retry_at):
-            return
+            return True
 
         def everything() -> list[Record]:
             now = Timestamp.now()
-            return [_known(cache, a, now) for a in {b.home_address for b in cache} | cache.sequences.keys()]
+            return [known(cache, a, now) for a in {b.home_address for b in cache} | cache.sequences.keys()]
 
         begun = time.monotonic()
         try:
@@ -100,10 +82,11 @@ class Persistence:
                 effect = "a restart would lose what has changed since"
                 LOG.error("journal-not-written", file=self._path, reason=error, effect=effect, action="retry")
             self._failing = True
-            return
+            return True
         if self._failing:
             LOG.info("journal-written-again", file=self._path)
         self._failing = False
+        return True
 
     def close(self) -> None:
         """Close the journal."""
@@ -111,7 +94,41 @@ class Persistence:
             self._journal.close()
 
 
-def _known(cache: BindingCache, home_address: str, now: Timestamp) -> Record:
+def restored(records: dict[str, Record], cache: BindingCache) -> list[Install]:
+    """Move the bindings of records, which this empties, to the cache; return what is to be put into the kernel.
+
+    Bindings that are not restored as they were are logged, with the reason.
+    """
+    installs: list[Install] = []
+    remarks: Counter[str] = Counter()
+    clock_set = [0.0]
+    now = Timestamp.now()
+    while records:
+        _, record = records.popitem()
+        if record.update is None:
+            continue
+        clock_set.append(now.clock_set_since(record.expiry))
+        left = record.expiry.seconds_since(now)
+        if left <= 0:
+            certain = record.expiry.same_boot(now)
+            remarks["left out: expired" + ("" if certain else " by the host's clock, of another boot")] += 1
+            continue
+        if left > record.lifetime:
+            remarks["kept for a whole lifetime: the host's clock was set back"] += 1
+            left = record.lifetime
+        actions = cache.restore(record.update, record.lifetime, left, time.monotonic())
+        taken = [action for action in actions if isinstance(action, Install)]
+        remarks["left out: the settings no longer cover them"] += not taken
+        installs += taken
+    if abs(step := max(clock_set, key=abs)) > CLOCK_SET_SECONDS:
+        LOG.warning("clock-set", seconds=round(step), lifetimes="by the time since the host's boot")
+    for remark, bindings in (+remarks).items():
+        LOG.warning("journal-bindings", remark=remark, bindings=bindings)
+    return installs
+
+
+def known(cache: BindingCache, home_address: str, now: Timestamp) -> Record:
+    """Return what must be known of a home address after a restart."""
     binding, sequence = cache.get(home_address), cache.sequences.get(home_address)
     if binding is None or binding.state is not State.REGISTERED:
         return Record(home_address, sequence)

@@ -7,17 +7,19 @@ from ipaddress import AddressValueError, IPv6Address, IPv6Network, NetmaskValueE
 from pathlib import Path
 
 from hoaflow import logs, metrics
-from hoaflow.arguments import listen_address
+from hoaflow.arguments import argument, listen_address, whole_seconds
 from hoaflow.errors import HoaflowError
 from hoaflow.home_agent.agent import Settings
 from hoaflow.home_agent.cache import Policy
+from hoaflow.home_agent.pods.keys import Shared, endpoints_and_name
 from hoaflow.mobility.authentication import KeyFileError, load_keys
 from hoaflow.mobility.messages import LIFETIME_UNIT, MAX_LIFETIME
 
 DEFAULT_CONSOLE = "127.0.0.1:7777"
 DEFAULT_MAX_LIFETIME = 3600
 DEFAULT_MAX_BINDINGS = 100_000
-
+SHORTEST_LEASE = 2
+"""Seconds. etcd lengthens shorter leases: to one and a half of its election timeouts, rounded up."""
 
 EPILOG = """\
 The home agent's address is added to the interface if it is not there. The
@@ -88,12 +90,34 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="most bindings to hold; further ones are refused with status 130 (default: %(default)s)",
     )
-    options.add_argument(
+    kept = options.add_mutually_exclusive_group()
+    kept.add_argument(
         "--journal",
         type=Path,
         metavar="FILE",
         help="keep bindings and sequence numbers in this file; without it, Binding Updates recorded before a "
         "restart can be replayed after it",
+    )
+    kept.add_argument(
+        "--cache",
+        type=argument(endpoints_and_name),
+        metavar="etcd://HOST:PORT[,...]/NAME",
+        help="keep them in etcd, where other pods with the same address and NAME find them: one serves, the others "
+        "stand by and take over",
+    )
+    options.add_argument(
+        "--cache-lease",
+        type=whole_seconds(SHORTEST_LEASE, most=60),
+        default=SHORTEST_LEASE,
+        metavar="SECONDS",
+        help="with --cache, give the address to another pod when this one has not been heard of for so long "
+        "(default: %(default)s)",
+    )
+    options.add_argument(
+        "--pod",
+        metavar="NAME",
+        default=socket.gethostname(),
+        help="with --cache, this pod's name (default: the host's)",
     )
     metrics.add_option(options)
     logs.add_options(options)
@@ -123,8 +147,16 @@ def check(arguments: argparse.Namespace) -> Settings:
         home_link=arguments.home_link,
         console=None if arguments.no_console else _console(arguments.console),
         journal=arguments.journal,
+        shared=_shared(arguments),
         metrics=arguments.metrics,
     )
+
+
+def _shared(arguments: argparse.Namespace) -> Shared | None:
+    if arguments.cache is None:
+        return None
+    endpoints, name = arguments.cache
+    return Shared(endpoints, name, arguments.pod, arguments.cache_lease)
 
 
 def _prefix(text: str) -> IPv6Network:

@@ -101,7 +101,8 @@ class HostRoutes:
         with ActualState() as actual:
             missing, surplus = at_once(self._compared(actual))
         remove_routes(surplus)
-        self._put(missing)
+        if missing:
+            self._put(missing)
 
     def remove(self) -> None:
         """Remove all of them."""

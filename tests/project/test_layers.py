@@ -45,7 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hoaflow.cli": {"hoaflow.client", *SHARED},
     "hoaflow.client": SHARED,
     "hoaflow.etcd": {"hoaflow.client", *SHARED},
-    "hoaflow.home_agent": MOBILITY,
+    "hoaflow.home_agent": {"hoaflow.etcd", *MOBILITY},
     "hoaflow.logs": {"hoaflow.errors"},
     "hoaflow.metrics": {"hoaflow.arguments", "hoaflow.errors"},
     "hoaflow.local_mobility_anchor": {
