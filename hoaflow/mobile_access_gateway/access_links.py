@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hear mobile nodes on access links: their Router Solicitations, their neighbour entries, and links that lose them."""
 
+import contextlib
 import errno
 import socket
 from collections.abc import Callable, Iterator
 from ipaddress import IPv6Address
 from typing import NamedTuple
 
-from hoaflow.linux import AF_INET6, NDA_DST, RTM_DELNEIGH, RTM_NEWNEIGH
+from hoaflow.linux import AF_INET6, NDA_DST, NLM_F_REPLACE, RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH
 from hoaflow.mobility.packet_io import BATCH, LinkSender, PacketReceiver, router_solicitations
 from hoaflow.tunnel.actual_state import NDA_LLADDR, NDMSG, ActualState
 from hoaflow.tunnel.links import LinkError
-from hoaflow.tunnel.rtnetlink import HEADER, attributes
+from hoaflow.tunnel.rtnetlink import HEADER, RouteSocket, attribute, attributes
 
 RTMGRP_LINK, RTMGRP_NEIGH = 0x1, 0x4
 NUD_REACHABLE, NUD_STALE, NUD_DELAY, NUD_PROBE, NUD_FAILED = 0x02, 0x04, 0x08, 0x10, 0x20
@@ -138,6 +139,20 @@ class Neighbourhood:
         """Return its descriptor, for selectors."""
         return self._socket.fileno()
 
+    def probe(self) -> None:
+        """Have the kernel ask all neighbours that it knows by now whether they are there: `reports` has who answers.
+
+        An entry that an earlier process has left is no sign of life: see `Neighbours`. Raises OSError.
+        """
+        indexes = dict(self._indexes())
+        with contextlib.closing(RouteSocket()) as netlink:
+            listed = netlink.listing(RTM_GETNEIGH, NDMSG.pack(AF_INET6, 0, 0, 0, 0))
+            known = [
+                entry for entry in listed if isinstance(self._neighbours.report(RTM_NEWNEIGH, entry, indexes), Heard)
+            ]
+            # Of what has gone meanwhile, the kernel says so: there is nobody left to ask.
+            netlink.request(RTM_NEWNEIGH, NLM_F_REPLACE, map(_probed, known))
+
     def reports(self) -> Iterator[Heard | Lost]:
         """Yield what neighbours tell, from reports that have arrived, at most BATCH. Ask `down` afterwards."""
         indexes = dict(self._indexes())
@@ -171,3 +186,11 @@ class Neighbourhood:
 
     def _indexes(self) -> Iterator[tuple[int, str]]:
         return ((number, name) for number, name in socket.if_nameindex() if name in self._links)
+
+
+def _probed(entry: bytes) -> bytes:
+    """Return the message that has the kernel probe a neighbour of its table."""
+    family, index, *_ = NDMSG.unpack_from(entry)
+    facts = dict(attributes(entry[NDMSG.size :]))
+    body = b"".join(attribute(each, facts[each]) for each in (NDA_DST, NDA_LLADDR))
+    return NDMSG.pack(family, index, NUD_PROBE, 0, 0) + body

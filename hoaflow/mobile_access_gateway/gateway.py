@@ -95,6 +95,7 @@ class MobileAccessGateway:
         self._neighbourhood = Neighbourhood(settings.access_links)
         service.undo.callback(self._neighbourhood.close)
         service.listen(self._neighbourhood, self._hear_neighbours)
+        self._neighbourhood.probe()
         service.relay_errors(settings.address, self._carries_packet_of, IPV6_MARK)
         if common.console is not None:
             service.open_console(common.console, listings(self._render))

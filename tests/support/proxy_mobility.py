@@ -21,7 +21,7 @@ LMA, LMA_UPLINK, HOME_PREFIX = "2001:db8:98::1", "2001:db8:10::2", "2001:db8:f1:
 MAG_1, MAG_2 = "2001:db8:2::2", "2001:db8:3::2"
 GATEWAYS = {"mag1": MAG_1, "mag2": MAG_2}
 PREFIX, OTHER_PREFIX = "2001:db8:f1:1::/64", "2001:db8:f1:2::/64"
-MAC = "02:00:00:00:0a:01"
+MAC, OTHER_MAC = "02:00:00:00:0a:01", "02:00:00:00:0a:02"
 ADDRESS = "2001:db8:f1:1:0:ff:fe00:a01"
 MOBILE_NODE, OTHER_NODE = "mn1@example.org", "mn2@example.org"
 MOBILE_NODES = f"""
@@ -31,7 +31,7 @@ link_layer_address = "{MAC}"
 
 ["{OTHER_NODE}"]
 prefixes = ["{OTHER_PREFIX}"]
-link_layer_address = "02:00:00:00:0a:02"
+link_layer_address = "{OTHER_MAC}"
 """
 # Each gateway has a key of its own.
 KEYS = {MAG_1: "00112233445566778899aabbccddee01", MAG_2: "00112233445566778899aabbccddee02"}
