@@ -28,7 +28,7 @@ from hoaflow.home_agent.home_link import HomeLink
 from hoaflow.home_agent.metrics import HomeAgentCollector
 from hoaflow.home_agent.persistence import Persistence
 from hoaflow.home_agent.pods.keys import Shared
-from hoaflow.home_agent.pods.serving import Gate, Serving
+from hoaflow.home_agent.pods.serving import Gate, Serving, remove_gate
 from hoaflow.home_agent.pods.shared_cache import SharedCache
 from hoaflow.home_agent.replies import Replies
 from hoaflow.home_agent.terminal import render
@@ -96,7 +96,11 @@ class HomeAgent:
         self._home_link = HomeLink(settings.home_link, address)
         service.undo.callback(self._home_link.close)
         counters = TunnelCounters(address) if settings.metrics is not None else None
-        gate = None if self._shared is None else Gate(settings.home_link, self._home_link.own_addresses())
+        gate = None
+        if self._shared is None:
+            remove_gate()
+        else:
+            gate = Gate(settings.home_link, self._home_link.own_addresses())
         wanted = declaration(settings.policy, self._tunnels, self._home_link, counters, self._rebind, gate)
         service.declare(wanted, lambda: self._tunnels.ports)
         # Never read (see Guard), but /proc/net/raw6 then shows that somebody receives Mobility Headers here.

@@ -181,17 +181,17 @@ class Lab(Environment):
         """Start to send an echo request every 0.1 s; each answer is a line."""
         return self._started(Node(self.namespace(name), ["ping", "-6", "-n", "-i", "0.1", to]))
 
-    def console(self, *commands: str, name: str = "ha") -> bytes:
-        """Return what the terminal of the home agent, or of another node, answers to these commands."""
+    def console(self, *commands: str, name: str = "ha", host: str = "127.0.0.1") -> bytes:
+        """Return what the terminal at a host answers to these commands, asked from a node."""
         program = (
             "import socket,sys\n"
-            "s=socket.create_connection(('127.0.0.1',7777),5)\n"
-            "s.sendall(('\\n'.join(sys.argv[1:])+'\\nquit\\n').encode())\n"
+            "s=socket.create_connection((sys.argv[1],7777),5)\n"
+            "s.sendall(('\\n'.join(sys.argv[2:])+'\\nquit\\n').encode())\n"
             "data=b''\n"
             "while part:=s.recv(65536): data+=part\n"
             "print(data.hex())"
         )
-        return bytes.fromhex(self.python(name, program, *commands))
+        return bytes.fromhex(self.python(name, program, host, *commands))
 
     def _run_module(self, name: str, module: str, arguments: list[str]) -> Node:
         return self._started(Node(self.namespace(name), [sys.executable, "-m", module, *arguments]))

@@ -35,7 +35,7 @@ class PodLab(Lab):
         """Start a pod, and wait until it has read the cache."""
         own = ["--home-agent", HOME_AGENT, "--home-prefix", HOME_PREFIX, "--home-link", "hl", "--pod", name]
         own += ["--cache", f"etcd://10.99.{SIDES[name]}.1:{CLIENT_PORT}/lab", "--cache-lease", str(LEASE)]
-        own += ["--log-level", "debug", "--log-addresses"]
+        own += ["--console", f"[{HOME_AGENT}]:7777", "--log-level", "debug", "--log-addresses"]
         node = self._run_module(name, "hoaflow.home_agent", [*own, *arguments])
         node.logged("event=standing-by")
         return node

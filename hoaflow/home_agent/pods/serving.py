@@ -56,6 +56,11 @@ chain advertisements {{
         nft.load(None, f"flush set ip6 {TABLE} open\n")
 
 
+def remove_gate() -> None:
+    """Remove the gate of a pod that was killed, where a home agent without other pods follows it. Raises NftError."""
+    Table("ip6", TABLE, "").remove(None)
+
+
 class Serving:
     """What the owner does beside serving: call `turn` when it is due."""
 
