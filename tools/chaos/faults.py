@@ -7,6 +7,8 @@ from tools.chaos.acts import Act, hosts, inputs, links, nothing, processes, swit
 from tools.chaos.addresses import CONTROLLERS, GATEWAY, PROXIED, Plan
 from tools.chaos.timeline import Loss
 
+AGREES = 15.0  # seconds
+TOLD_ON = 75.0  # seconds; a controller tells of a stranger until the switch has been left alone for a minute
 PROCESSES, NETWORK, HOST, SWITCH, INPUT = "process", "network", "host", "switch", "input"
 
 
@@ -16,7 +18,8 @@ class Fault:
 
     targets: names. `{router}`, `{home_agent}`, `{anchor}` (a home agent or local mobility anchor), `{gateway}` (a
     mobile access gateway) and `{controller}` stand for each of them. seconds: how long it lasts, at least and at most.
-    loss: what may be lost, None if nothing may; where it is a router's, on its links only.
+    loss: what may be lost, None if nothing may; where it is a router's, on its links only. agrees: seconds after all is
+    direct again within which everything that is asked says so.
     """
 
     name: str
@@ -26,6 +29,7 @@ class Fault:
     end: Act
     seconds: tuple[float, float]
     loss: Loss | None = None
+    agrees: float = AGREES
 
     def targets_in(self, plan: Plan) -> list[str]:
         """Return the names of all that it may befall."""
@@ -100,6 +104,7 @@ _NARROW, _USUAL, _JUMBO = map(links.core_mtu, (links.NARROW, links.USUAL, links.
 _CUT, _MEND = links.core_drops, links.core_carries
 _FEW, _MANY = processes.few_descriptors, processes.many_descriptors
 _REFUSING, _EVICTING, _UNLIMITED = switches.limit_flows("refuse"), switches.limit_flows("evict"), switches.no_limit
+_USURP, _GIVE_WAY = switches.usurp, switches.give_way
 _TWIN, _NO_TWIN = inputs.second_bridge, inputs.no_second_bridge
 
 TABLE = (
@@ -187,7 +192,7 @@ TABLE = (
     Fault("flow table full, refusing", SWITCH, "{router}", _REFUSING, _UNLIMITED, MEDIUM, MENDED),
     Fault("flow table full, evicting", SWITCH, "{router}", _EVICTING, _UNLIMITED, MEDIUM, MENDED),
     Fault("switch refuses", SWITCH, "{router}", switches.refuse, switches.accept, MEDIUM),
-    Fault("stranger is the switch's master", SWITCH, "{router}", switches.usurp, switches.give_way, MEDIUM),
+    Fault("stranger is the switch's master", SWITCH, "{router}", _USURP, _GIVE_WAY, MEDIUM, agrees=TOLD_ON),
     Fault("ports renumbered", SWITCH, "{router}", switches.renumber, nothing, SHORT, MENDED),
     Fault("two bridges for one home agent", INPUT, "bridge-{anchor}", _TWIN, _NO_TWIN, MEDIUM),
     Fault("flood to unknown home addresses", INPUT, "{home_agent}", inputs.flood, nothing, SHORT),

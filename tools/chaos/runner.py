@@ -20,7 +20,6 @@ from tools.chaos.verdict import all_direct
 
 ASK_EVERY = 1.0  # seconds
 CALM = 2.0  # seconds in which all has to be direct before the next step
-AGREES = 15.0  # seconds after that, within which everything that is asked says so
 SETTLES = RECOVERED + 30.0  # seconds that are waited for it: the verdict knows the bound
 FAULTS = {each.name: each for each in TABLE}
 
@@ -59,7 +58,7 @@ class Run:
                 gave_up = time.time()
                 self._tell("it does not settle")
             elif step.faults:
-                self._agree(step.faults[0].target)
+                self._agree(step.faults[0].target, max(FAULTS[each.fault].agrees for each in step.faults))
         self._ended.set()
         for thread in self._asking:
             thread.join()
@@ -116,7 +115,7 @@ class Run:
                 return True
         return False
 
-    def _agree(self, target: str) -> None:
+    def _agree(self, target: str, seconds: float) -> None:
         """Wait until all controllers, and the doctor of a router, say what packets have shown: that all is direct."""
         since, name = time.time(), target.rpartition("-")[2]
         router = name if name in self._lab.plan.routers else self._lab.plan.routers[0]
@@ -129,7 +128,7 @@ class Run:
                     self._tell(f"agreed after {time.time() - since:.1f} s; before: {before[0][:200]}")
                 return
             before = found
-            if self._lab.pace().between(since, time.time()) > AGREES:
+            if self._lab.pace().between(since, time.time()) > seconds:
                 self.objections += [Objection(since, text) for text in found]
                 self._tell(f"objections: {'; '.join(found)}")
                 return

@@ -7,6 +7,7 @@ from itertools import islice
 
 import pytest
 
+from controller.cluster.mastership import STRANGER_GONE
 from tools.chaos.addresses import plan
 from tools.chaos.faults import TABLE, places
 from tools.chaos.schedule import Step, chosen, steps
@@ -37,6 +38,11 @@ def test_only_the_chosen_faults_come_to_pass() -> None:
     assert {each.name for each in chosen(["controller killed"])} == {"controller killed"}
     with pytest.raises(ValueError, match="got nonsense"):
         chosen(["nonsense"])
+
+
+def test_a_stranger_may_be_told_of_for_as_long_as_controllers_do() -> None:
+    (stranger,) = chosen(["stranger is the switch's master"])
+    assert stranger.agrees > STRANGER_GONE
 
 
 def test_steps_survive_their_report() -> None:
