@@ -3,14 +3,15 @@
 
 from hoaflow.router.database_objects import BridgePort, DatabaseRecord, FixedMac
 from hoaflow.router.declaration import NO_FORWARDING
+from hoaflow.router.flow.diversion import Ethernet
 from hoaflow.router.flow.kernel import TUNNEL_MAC
 from hoaflow.router.flow.objects import BridgeInterface, BridgeUp, Diverted, Roomy, TunnelDevice
 from hoaflow.router.flow.record import DEVICE, HWADDR, LINK, RECEIVE, ROLE, TRANSMIT, FlowRecord
-from hoaflow.router.flow.tc import Ethernet, Hook
 from hoaflow.router.ovsdb import Ovsdb
 from hoaflow.router.packet_filter import flow_tables
 from hoaflow.tunnel.declaration import Declared
 from hoaflow.tunnel.objects import Free, HostSetting, IpAddress, Mac, NftTable, Setting, Up
+from hoaflow.tunnel.tc import Hook
 
 SYSTEM_MTU = 65000  # octets, what Open vSwitch gives its system devices
 NO_IPV6 = "the bridge's own interface has no IPv6"

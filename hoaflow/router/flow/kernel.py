@@ -19,7 +19,8 @@ from pyroute2.netlink.generic import GenericNetlinkSocket
 
 from hoaflow.linux import CLONE_NEWNET
 from hoaflow.router.errors import RouterError
-from hoaflow.router.flow.tc import Diversion, Ethernet, Hook, divert
+from hoaflow.router.flow.diversion import Diversion, Ethernet, divert
+from hoaflow.tunnel.tc import Hook
 
 TUNNEL_MAC = "02:00:00:00:00:01"  # in Ethernet headers that are there for form's sake
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pyroute2.netlink.exceptions import NetlinkError
 
 from hoaflow.router.errors import RouterError
-from hoaflow.router.flow import tc
+from hoaflow.router.flow.diversion import Diversion, Ethernet, diversion_by, divert, undivert
 from hoaflow.router.flow.kernel import add_tunnel
-from hoaflow.router.flow.tc import Diversion, Ethernet, Hook
 from hoaflow.tunnel import links
 from hoaflow.tunnel.actual_state import ActualState
 from hoaflow.tunnel.objects import Mtu, Up
 from hoaflow.tunnel.rtnetlink import attributes
+from hoaflow.tunnel.tc import Hook
 
 IFLA_IPTUN_PROTO, IFLA_IPTUN_COLLECT_METADATA = 9, 19  # linux/if_tunnel.h
 
@@ -111,19 +111,19 @@ class Diverted:
 
     def difference(self, actual: ActualState) -> str | None:
         wanted = self._wanted(actual)
-        found = tc.installed(wanted.interface, self.hook)
-        if [filter_.diversion for filter_ in found] == [wanted]:
+        found = actual.filters(None, wanted.interface, self.hook)
+        if [diversion_by(filter_, wanted.interface, self.hook) for filter_ in found] == [wanted]:
             return None
         state = "is missing" if not found else "has been changed" if len(found) == 1 else "is not alone"
         return f"the tc {self.hook.name.lower()} diversion of {self.name} to {self.to} {state}"
 
     def make(self) -> None:
         with ActualState() as actual:
-            tc.divert(self._wanted(actual))
+            divert(self._wanted(actual))
 
     def remove(self) -> bool:
         with ActualState() as actual:
-            return tc.undivert(actual.link(None, self.name).number, self.hook)
+            return undivert(actual.link(None, self.name).number, self.hook)
 
     def _wanted(self, actual: ActualState) -> Diversion:
         interface, to = actual.link(None, self.name).number, actual.link(None, self.to).number
