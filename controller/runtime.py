@@ -139,8 +139,9 @@ class Runtime:
 
         What a switch says changes nothing for another one, so its channel asks for the latter alone.
         """
-        for channel in self.channels.values():
-            channel.wake()
+        for dpid in self._offload.routers.touched.take_to_wake():
+            if (channel := self.channels.get(dpid)) is not None:
+                channel.wake()
         self._news.notify()
 
     def _publish_changes(self) -> None:

@@ -345,13 +345,14 @@ class Offload:
             held = self.registrations.of_home_agent(home_agent.address)
             ended = (each for each in held if each.expires_at is None or each.withheld is not None)
             self._updates.schedule_removal(ended, "lease-lapsed")
-        for router in self.routers.values():
-            due = router.next_deadline()
-            if due is None or due > now:
-                continue
-            if router.tick(now):
-                self._event("agent-lost", router=f"{router.dpid:016x}")
-            self.review(router, now)
+        for router in self.routers.take_due(now):
+            if self.routers.is_lost(router, now):
+                self.routers.forget(router)
+                self._event("router-forgotten", router=f"{router.dpid:016x}")
+            elif (due := router.next_deadline()) is not None and due <= now:
+                if router.tick(now):
+                    self._event("agent-lost", router=f"{router.dpid:016x}")
+                self.review(router, now)
         if self._forget_lost(now):
             self._review(now)
         elif lapsed:
@@ -363,8 +364,8 @@ class Offload:
         """Return when ``tick`` has to be called next: in the past if overdue, None for not at all."""
         if self.activations.has_rechecks:
             return -math.inf
-        routers = [router.next_deadline() for router in self.routers.values()]
-        return earliest(self._updates.next_deadline(), self.home_agents.next_lapse(), self._next_forgetting(), *routers)
+        moments = self._updates.next_deadline(), self.home_agents.next_lapse(), self._next_forgetting()
+        return earliest(*moments, self.routers.next_due())
 
     # What is.
 
@@ -450,18 +451,13 @@ class Offload:
 
     def _next_forgetting(self) -> float | None:
         lost = (agent.lease_ends + self._timing.forget_after for agent in self._without_bindings())
-        return earliest(*lost, self.routers.next_forgetting())
+        return earliest(*lost)
 
     def _forget_lost(self, now: float) -> bool:
-        """Forget home agents without bridge and bindings, and routers without switch and agent, after a while.
-
-        Tells whether a home agent was forgotten.
-        """
+        """Forget home agents without bridge and bindings after a while; tell whether there were any."""
         lost = [each for each in self._without_bindings() if each.lease_ends + self._timing.forget_after <= now]
         for agent in lost:
             self._forget(agent, now)
-        for router in self.routers.forget_lost(now):
-            self._event("router-forgotten", router=f"{router.dpid:016x}")
         return bool(lost)
 
     def _without_bindings(self) -> list[HomeAgent]:

@@ -22,6 +22,8 @@ from controller.core.registrations import Registrations
 from controller.core.standing import Standing
 from controller.core.switch_presence import SwitchPresence
 from controller.core.switch_state import SwitchState
+from controller.core.touched_routers import TouchedRouters
+from controller.core.traffic import RetiredCounters
 from controller.core.tunnels import EndpointName, FlowTunnels, Tunnels
 from controller.core.urgency import MOST_URGENT, Urgency
 from hoaflow.addresses import Prefix
@@ -60,12 +62,14 @@ class Router:
         masters: Mapping[int, str],
         now: float,
         askers: Askers,
+        retired: RetiredCounters,
+        touched: TouchedRouters,
         install: Install,
     ) -> None:
         """Start without switch and agent.
 
         ``masters``: other controllers of a cluster, by the datapath id of the switches that they write to.
-        ``askers``: what on-demand routers are asked for. ``install``: which flows it has unless its agent says.
+        ``askers``, ``retired`` and ``touched``: of all routers. ``install``: which flows it has unless its agent says.
         """
         self.dpid = dpid
         self.switch = SwitchPresence(dpid, masters, now)
@@ -83,16 +87,18 @@ class Router:
         self.standing = Standing(home_agents, self.switch, *parts, self.gates, self.demand)
         self._following = Following(*parts)
         self.on_demand = OnDemandFlows(self._bindings, self.demand, *parts, self._following, self.standing)
-        # What flows of present bindings had counted that are gone.
-        self._retired: dict[Prefix, traffic.Counters] = {}
+        self._retired = retired
+        self._touched = touched
         self._agent_lost = False
         for flow in pipeline.miss_flows(classify_miss):
             self.flows.require(flow)
+        self._touch()
 
-    # What comes in.
+    # What comes in. Whoever else changes what a router has to do, or by when, says so by a ``review``.
 
     def connect(self, ports: Mapping[str, int], now: float) -> None:
         """Record that the switch is there, has these ports (numbers by name), and that its flows have been read."""
+        self._touch()
         news = self.switch.connect()
         self.set_ports(ports, now)
         if not news:
@@ -104,6 +110,7 @@ class Router:
 
     def stand_by(self, ports: Mapping[str, int], stranger: str | None, now: float) -> None:
         """Record that the switch is there, with these ports, and that another controller writes to it, or none yet."""
+        self._touch()
         self.switch.stand_by(stranger, now)
         self.desired.set_ports(ports)
         self.gates.forget_drain()
@@ -111,6 +118,7 @@ class Router:
 
     def disconnect(self, now: float) -> None:
         """Forget what was known of the switch's flows: its connection is gone."""
+        self._touch()
         self.switch.disconnect(now)
         self.flows.forget_installed()
         self._following.disconnect()
@@ -121,10 +129,12 @@ class Router:
     def set_ports(self, ports: Mapping[str, int], now: float) -> None:
         """Take in the switch's ports (numbers by name), which have changed."""
         if self.desired.set_ports(ports):
+            self._touch()
             self.flows.recheck()
 
     def follow(self, binding: Binding, former: Sequence[Binding], urgency: Urgency) -> None:
         """Queue a binding's flows, and those of ``former`` bindings of its home address."""
+        self._touch()
         self.on_demand.updated(binding)
         self._following.follow(binding, former, urgency)
 
@@ -132,11 +142,6 @@ class Router:
         """Have the flows of a former binding go, which the router's kernel may have served until now."""
         if not self.tunnels.is_flow:
             self.follow(binding, (binding, former), Urgency.ROUTINE)
-
-    def forget(self, home_address: Prefix) -> None:
-        """Forget what was counted for a binding that is gone."""
-        self._retired.pop(home_address, None)
-        self.demand.drop(home_address)
 
     def set_install(self, change: Callable[[], bool]) -> bool:
         """Change which bindings' flows the router is to have; tell whether that is news. ``review`` has to follow."""
@@ -148,6 +153,7 @@ class Router:
 
     def renew_agent_lease(self, now: float) -> None:
         """Renew the tunnel agent's lease, as it has given a sign of life."""
+        self._touch()
         self.tunnels.agent_lease_ends = now + self._timing.agent_lease
         self._agent_lost = False
 
@@ -164,6 +170,7 @@ class Router:
 
         Returns the home addresses for which that has changed something.
         """
+        self._touch()
         moved = (endpoints, flow) != (self.tunnels.endpoints, self.tunnels.flow)
         if endpoints:
             self.tunnels.desired.begin(now)
@@ -195,11 +202,12 @@ class Router:
             self.traffic.retire(traffic.UPLINK, counted)
         served = self._following.take_served(key)
         if served is not None and any(counted) and self._bindings.get(served) is not None:
-            self._retired[served] = self.retired(served).plus(counted)
+            self._retired.add(served, self.dpid, counted)
         return self.flows.flow_removed(key, now, evicted)
 
     def review(self, now: float, home_agents: Iterable[HomeAgent] | None) -> bool:
         """Review the gates of some home agents, or of all (None); tell whether any have opened."""
+        self._touch()
         reviewed = self.gates.review(now, home_agents)
         for home_agent in reviewed.opening:
             self._withdraw_formers(home_agent)
@@ -207,6 +215,7 @@ class Router:
 
     def tick(self, now: float) -> bool:
         """End waits that are over; tell whether the agent's lease has ended among them."""
+        self._touch()
         if self.tunnels.expected_until is not None and now >= self.tunnels.expected_until:
             self.tunnels.expected_until = None
             self.flows.recheck_adopted()
@@ -269,7 +278,7 @@ class Router:
 
     def retired(self, home_address: Prefix) -> traffic.Counters:
         """Return what flows counted for a binding before they were replaced, as by a handover."""
-        return self._retired.get(home_address, traffic.NO_TRAFFIC)
+        return self._retired.of(home_address, self.dpid)
 
     def served_by(self, flow: Flow, now: float) -> list[Prefix]:
         """Return the home addresses that a flow serves here, none if it is no binding's."""
@@ -278,6 +287,10 @@ class Router:
         return self.desired.users(flow.key, now) if flow.kind is Kind.UPLINK else []
 
     # How.
+
+    def _touch(self) -> None:
+        """Say that there may be something to send, and that ``next_deadline`` and ``last_seen`` may have changed."""
+        self._touched.add(self.dpid)
 
     def _withdraw_formers(self, home_agent: bytes) -> None:
         """Have flows to former care-of addresses of a home agent's bindings end, as one of its gates is to open."""

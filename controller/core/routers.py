@@ -10,6 +10,8 @@ from controller.core.demand import Install
 from controller.core.flows import Action
 from controller.core.registrations import Registrations
 from controller.core.router import Router, Timing
+from controller.core.touched_routers import TouchedRouters
+from controller.core.traffic import RetiredCounters
 from hoaflow.addresses import Prefix
 from hoaflow.deadlines import earliest
 from hoaflow.errors import HoaflowError
@@ -39,6 +41,9 @@ class Routers(dict[int, Router]):
         """
         super().__init__()
         self.askers = Askers()
+        self.touched = TouchedRouters()
+        self._retired = RetiredCounters()
+        self._with_endpoints: set[int] = set()
         self._install = install
         self.masters: dict[int, str] = {}  # those that are other controllers of the cluster, by datapath id
         self._registrations = registrations
@@ -57,7 +62,8 @@ class Routers(dict[int, Router]):
         router = self.get(dpid)
         if router is None:
             parts = self._registrations, self._timing, self._classify_miss, self.masters
-            router = self[dpid] = Router(dpid, *parts, now, self.askers, self._install)
+            shared = self.askers, self._retired, self.touched
+            router = self[dpid] = Router(dpid, *parts, now, *shared, self._install)
         return router
 
     def carrying(self, home_address: Prefix) -> Collection[Router]:
@@ -94,21 +100,40 @@ class Routers(dict[int, Router]):
         router = self.get(dpid)
         return router is not None and (router.tunnels.agent_lease_ends is not None or router.gates.draining)
 
-    def forget_lost(self, now: float) -> list[Router]:
-        """Forget and return the routers whose switch and agent have been away for long."""
-        lost = [router for router in self.values() if (ends := self._ends(router)) is not None and ends <= now]
-        for router in lost:
-            self.forget(router)
-        return lost
+    def forget_binding(self, home_address: Prefix) -> None:
+        """Forget what routers were asked for, and had counted, for a binding that is gone."""
+        self._retired.forget(home_address)
+        for dpid in self.askers.of(home_address):
+            self[dpid].demand.drop(home_address)
+
+    def take_due(self, now: float) -> list[Router]:
+        """Take off and return the routers of which a wait may be over, or that may have been away for long."""
+        late = [dpid for dpid in self._with_endpoints if (at := self[dpid].next_deadline()) is not None and at <= now]
+        found = dict.fromkeys((*self.touched.take_due(now), *late))
+        return [router for dpid in found if (router := self.get(dpid)) is not None]
+
+    def next_due(self) -> float | None:
+        """Return a moment no later than the next at which ``take_due`` has something, None for not at all."""
+        for dpid in self.touched.take_to_plan():
+            if (router := self.get(dpid)) is None:
+                continue
+            # What is due there depends on the tunnel list, too, which changes without anything else.
+            (self._with_endpoints.add if router.tunnels.endpoints else self._with_endpoints.discard)(dpid)
+            if (moment := earliest(router.next_deadline(), self._ends(router))) is not None:
+                self.touched.plan(dpid, moment)
+        return earliest(self.touched.next_due(), *(self[dpid].next_deadline() for dpid in self._with_endpoints))
+
+    def is_lost(self, router: Router, now: float) -> bool:
+        """Tell whether a router's switch and agent have been away for long."""
+        ends = self._ends(router)
+        return ends is not None and ends <= now
 
     def forget(self, router: Router) -> None:
         """Forget a router."""
         router.demand.forget()
+        self._retired.forget_router(router.dpid)
+        self._with_endpoints.discard(router.dpid)
         del self[router.dpid]
-
-    def next_forgetting(self) -> float | None:
-        """Return when ``forget_lost`` next has something to forget, None for not at all."""
-        return earliest(*map(self._ends, self.values()))
 
     def _ends(self, router: Router) -> float | None:
         seen = router.last_seen()

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from hoaflow.addresses import Prefix
+
 DOWNLINK, UPLINK = "downlink", "uplink"
 DIRECTIONS = (DOWNLINK, UPLINK)
 
@@ -56,6 +58,40 @@ class Traffic:
     def total(self, direction: str) -> Counters:
         """Return what was carried in a direction in all, as last observed."""
         return self._totals[direction]
+
+
+class RetiredCounters:
+    """What flows had counted that are gone, of all routers, by home address: as after a handover, or when idle.
+
+    One place for all routers, so that a binding that ends is forgotten without a look at each.
+    """
+
+    def __init__(self) -> None:
+        self._counted: dict[Prefix, dict[int, Counters]] = {}
+        self._dpids: set[int] = set()
+
+    def of(self, home_address: Prefix, dpid: int) -> Counters:
+        """Return what was counted for a home address on a router."""
+        return self._counted.get(home_address, {}).get(dpid, NO_TRAFFIC)
+
+    def add(self, home_address: Prefix, dpid: int, counted: Counters) -> None:
+        """Add the last counts of a flow of a home address on a router."""
+        self._dpids.add(dpid)
+        self._counted.setdefault(home_address, {})[dpid] = self.of(home_address, dpid).plus(counted)
+
+    def forget(self, home_address: Prefix) -> None:
+        """Forget what was counted for a home address."""
+        self._counted.pop(home_address, None)
+
+    def forget_router(self, dpid: int) -> None:
+        """Forget what was counted on a router, which takes a look at each home address if there is anything."""
+        if dpid not in self._dpids:
+            return
+        self._dpids.discard(dpid)
+        for home_address, counted in list(self._counted.items()):
+            counted.pop(dpid, None)
+            if not counted:
+                del self._counted[home_address]
 
 
 @dataclass(slots=True)

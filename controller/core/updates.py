@@ -297,8 +297,7 @@ class Updates:
         if source == "post":
             self._note_change(binding, now)
         self._follow(binding, (binding, *formers), urgency)
-        for router in self._routers.values():
-            router.forget(home_address)
+        self._routers.forget_binding(home_address)
         self._record_removal(binding, now, reason, source, urgency, update)
 
     def _record_removal(

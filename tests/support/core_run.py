@@ -23,6 +23,7 @@ from controller.core.tunnels import EndpointName, FlowTunnelNames
 from controller.core.urgency import Urgency
 from controller.core.withdrawals import ANSWERED_WITHIN
 from hoaflow.addresses import Prefix, parse_address, parse_prefix
+from hoaflow.deadlines import SLOTS_A_SECOND
 from tests.support.switch_model import Answer, Coming, Switch
 from tests.support.told_flows import tell
 
@@ -45,6 +46,9 @@ ENDPOINT = EndpointName("tin", "02:00:00:00:00:0a")
 IPV4_HOME_AGENT = parse_address("10.1.0.1")
 IPV4_CARE_OF_ADDRESSES = [parse_address(f"10.{link}.0.2") for link in (2, 3, 4)]
 IPV4_FLOW = FLOW._replace(decapsulation_address=parse_address("10.5.0.41"))
+
+# What happens to a router without its switch: that wakes its own channel.
+FROM_OTHERS = {"post", "announce", "agent", "snapshot", "deregister", "drain", "pass_time"}
 
 
 class Run:
@@ -253,7 +257,9 @@ class Run:
         self.log.append(f"{self.now:.1f} {what}")
         for each in self.offload.bindings:
             self.bound[each.home_address, each.care_of_address] = self.now
+        pending = self._pending()
         getattr(self, what)()  # as a subclass may do it
+        self.check_touched(what, pending)
         for each in self.offload.bindings:
             self.bound[each.home_address, each.care_of_address] = self.now
         self.past.append(self.where())
@@ -262,6 +268,21 @@ class Run:
         self.asked = {gate: self.asked.get(gate, len(self.past) - 1) for gate in opening}
 
     # What must hold.
+
+    def _pending(self) -> set[object]:
+        """Return what there is for the switch's channel to do."""
+        flows = self.router.flows
+        return {flows.has_urgent and "urgent", flows.has_bulk and "bulk", flows.next_due()}
+
+    def check_touched(self, what: str, before: set[object]) -> None:
+        """Check that a channel is woken for what others give it to do, and that no deadline is passed over."""
+        woken = self.offload.routers.touched.take_to_wake()
+        if what in FROM_OTHERS and self._pending() - before - {False, None}:
+            assert woken == [DPID], "what there is to send would wait for something else"
+        due, planned = self.router.next_deadline(), self.offload.routers.next_due()
+        if due is not None:
+            assert planned is not None
+            assert planned <= due + 1 / SLOTS_A_SECOND, "a wait would not end in time"
 
     def leads_to(self, entry: FlowEntry) -> bytes | None:
         """Return the care-of address that a downlink flow's packets are sent to, None for nowhere."""

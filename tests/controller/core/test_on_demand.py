@@ -2,6 +2,7 @@
 """What an on-demand router is asked for, what is said of it, and when nothing has come for a home address."""
 
 from collections.abc import Iterable
+from functools import partial
 
 import pytest
 
@@ -17,7 +18,7 @@ from controller.core.full_tables import NO_ROOM
 from controller.core.registrations import Registrations
 from controller.core.router import Router
 from controller.core.suppressions import MOST_SUPPRESSED, SUPPRESSED_FOR, Request
-from controller.core.traffic import PacketInDrops
+from controller.core.traffic import Counters, PacketInDrops
 from controller.core.tunnels import EndpointName, FlowTunnels
 from controller.core.urgency import MOST_URGENT
 from hoaflow.addresses import Prefix, host, parse_prefix
@@ -207,6 +208,35 @@ def test_what_another_controller_writes_to_is_asked_for_nothing_here(cold: OnDem
     cold.offload.connections.stand_by(DPID, PORTS, None, cold.now)
     assert not list(cold.offload.routers.askers)
     assert not len(cold.offload.routers.askers.suppressed)
+
+
+def test_what_happens_to_a_binding_concerns_the_routers_alone_that_are_asked_for_it(cold: OnDemand) -> None:
+    other = cold.connect(2, PORTS, [], [])
+    cold.offload.acknowledge(2, cold.revision, *_word(cold), cold.now)
+    cold.packet()
+    cold.settle()
+    for turn in (partial(cold.post, HOME_ADDRESS, SECOND, sequence=2), partial(cold.post, lifetime=0, sequence=3)):
+        cold.offload.routers.touched.take_to_wake()
+        turn()
+        assert cold.offload.routers.touched.take_to_wake() == [DPID]
+        cold.settle()
+    assert not list(cold.offload.routers.askers)
+    cold.offload.packet_reports.ask(other, Request(HOME_ADDRESS, None), cold.now)
+    cold.offload.routers.touched.take_to_wake()
+    cold.post(sequence=4)
+    assert 2 in cold.offload.routers.touched.take_to_wake(), "it has been told to tell nothing of the home address"
+
+
+def test_what_was_counted_before_is_kept_while_a_binding_lives_and_no_longer(cold: OnDemand) -> None:
+    cold.packet()
+    cold.settle()
+    gone = keys_of(binding(now=cold.now)).downlink
+    cold.offload.flow_removed(cold.router, gone, Counters(5, 500), cold.now)
+    cold.router.demand.drop(HOME_ADDRESS)
+    assert cold.router.retired(HOME_ADDRESS) == Counters(5, 500)
+    cold.post(lifetime=0, sequence=2)
+    cold.post(sequence=3)
+    assert cold.router.retired(HOME_ADDRESS) == Counters(0, 0)
 
 
 def test_those_behind_one_care_of_address_come_together_and_after_any_handover(cold: OnDemand) -> None:
