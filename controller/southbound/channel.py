@@ -20,7 +20,7 @@ from ryu.ofproto import ofproto_v1_3 as ofproto
 
 from controller.changes import WorkSignal, give_way
 from controller.core.batches import Batch
-from controller.core.flows import FlowKey
+from controller.core.flows import FlowKey, Kind
 from controller.core.installed import AlikeFlows, ReportedFlow, one_by_one
 from controller.core.router import Router
 from controller.core.sessions import Session, SessionEnded
@@ -261,6 +261,9 @@ class SwitchChannel:
             eventlet.spawn(self._serve, self._candidacy.keep_marker)
         started = time.monotonic()
         self.conversation.ask_for_notices()
+        self._wait_until_certain()
+        # Of whom nothing was to be told, a former connection or another controller knew: no new binding overrides that.
+        self.conversation.delete_all(Kind.SUPPRESS)
         self._read_back()
         for lanes in (*[self._urgent] * URGENT_LANES, *[self._bulk] * BULK_LANES):
             eventlet.spawn(self._serve, self._run_lane, lanes)

@@ -204,6 +204,11 @@ class Conversation:
         xids = self._encoder.next_xids(2)
         self._send_and_wait(xids, [self._encoder.notice_requests(xids[0])])
 
+    def delete_all(self, kind: Kind) -> None:
+        """Have the switch delete all flows of one of hoaflow's kinds. Raises SwitchSilent."""
+        xids = self._encoder.next_xids(2)
+        self._send_and_wait(xids, [self._encoder.deletion(kind, xids[0])])
+
     def total(self, kind: Kind) -> Counters:
         """Return the sum of the counters of one kind of flow. Raises SwitchSilent."""
         exchange = Exchange(self._encoder.next_xids(1))

@@ -208,6 +208,19 @@ class Encoder:
         )
         return self._bytes(request, xid)
 
+    def deletion(self, kind: Kind, xid: int) -> bytes:
+        """Encode the deletion of all flows of one of hoaflow's kinds."""
+        request = parser.OFPFlowMod(
+            self._protocol,
+            cookie=COOKIE_OWNER | kind,
+            cookie_mask=WHOLE_COOKIE,
+            table_id=ofp.OFPTT_ALL,
+            command=ofp.OFPFC_DELETE,
+            out_port=ofp.OFPP_ANY,
+            out_group=ofp.OFPG_ANY,
+        )
+        return self._bytes(request, xid)
+
     def _flow_mod(self, change: FlowChange) -> parser.OFPFlowMod:
         flow = change.flow
         match = _match(flow.match)

@@ -3,6 +3,7 @@
 
 import ipaddress
 import re
+import socket
 from typing import Any
 
 import pytest
@@ -25,6 +26,8 @@ from tests.support.ovs import Ovs
 from tests.support.waiting import wait_for
 
 ROUTER = "0000000000000001"
+OTHER = "2001:db8:99::200"
+SCANNED = 400  # fewer than a meter lets through at once
 TELLS = "controller(max_len=128,meter_id="
 
 
@@ -95,14 +98,38 @@ def test_what_is_quiet_goes_with_its_counters_kept_and_comes_back(cold: Bench) -
 
 
 def test_an_unknown_home_address_is_told_of_once_and_a_binding_overrides_that(cold: Bench) -> None:
-    other = "2001:db8:99::200"
-    send(cold, udp(other))
-    wait_for("nothing more is told of it", lambda: downlink(cold, other, 3))
-    assert "NORMAL" in cold.trace(ipv6_dst=other)
-    assert TELLS not in cold.trace(ipv6_dst=other)
-    cold.post(SECOND, 1, home_address=other)
-    wait_for("its packets go direct", lambda: keep(cold) and INTO_TUNNEL in cold.trace(ipv6_dst=other))
-    assert cold.state(other) == "active"
+    send(cold, udp(OTHER))
+    wait_for("nothing more is told of it", lambda: downlink(cold, OTHER, 3))
+    assert "NORMAL" in cold.trace(ipv6_dst=OTHER)
+    assert TELLS not in cold.trace(ipv6_dst=OTHER)
+    cold.post(SECOND, 1, home_address=OTHER)
+    wait_for("its packets go direct", lambda: keep(cold) and INTO_TUNNEL in cold.trace(ipv6_dst=OTHER))
+    assert cold.state(OTHER) == "active"
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["uplink first", "downlink first"])
+def test_two_mobile_nodes_reach_one_another_directly_once_both_are_asked_for(cold: Bench, order: int) -> None:
+    cold.post(SECOND, 1, home_address=OTHER)
+    tunnelled = CN, udp(HOME_ADDRESS, OTHER, outer=(SECOND, HOME_AGENT))
+    decapsulated = "local", udp(HOME_ADDRESS, OTHER)  # as the router's kernel sends it on
+    for port, packet in (tunnelled, decapsulated)[::order]:
+        send(cold, packet, port)
+    wait_for("both are active", lambda: cold.is_active() and cold.state(OTHER) == "active")
+    assert INTO_TUNNEL in cold.trace(**{**REVERSE, "ipv6_src": SECOND})
+    assert INTO_TUNNEL in cold.trace(in_port="local", ipv6_src=OTHER)
+
+
+def test_a_scan_of_the_home_prefix_brings_no_flows_and_hides_no_mobile_node(cold: Bench) -> None:
+    scanned = [f"2001:db8:99::1:{number:x}" for number in range(SCANNED)]
+    with cold.ovs.inside(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as port:
+        port.bind(("cn", 0))
+        for address in scanned:
+            port.send(bytes.fromhex(udp(address)))
+        port.send(bytes.fromhex(udp(HOME_ADDRESS)))
+    wait_for("the binding is active", lambda: send(cold, udp(HOME_ADDRESS)) and cold.is_active())
+    assert [flow for flow in cold.flows() if "table=1" in flow and "priority=100" in flow] == downlink(
+        cold, HOME_ADDRESS, 100
+    )
 
 
 def test_waiting_for_a_binding_that_nobody_asks_for_ends_at_once(cold: Bench) -> None:
@@ -112,7 +139,9 @@ def test_waiting_for_a_binding_that_nobody_asks_for_ends_at_once(cold: Bench) ->
 
 def test_a_restarted_controller_goes_on_with_what_the_switch_has(cold: Bench) -> None:
     send(cold, udp(HOME_ADDRESS))
+    send(cold, udp(OTHER))
     wait_for("the binding is active", cold.is_active)
+    wait_for("nothing more is told of the other", lambda: downlink(cold, OTHER, 3))
     cold.announce(lease=60)  # a slow machine restarts a controller slowly
     wait_for("the gates last as long", lambda: {int(each) > 30 for each in hard_timeouts(cold)} == {True})
     cold.controller.kill()
@@ -122,6 +151,7 @@ def test_a_restarted_controller_goes_on_with_what_the_switch_has(cold: Bench) ->
     cold.snapshot(binding(lifetime=58))
     assert INTO_TUNNEL in cold.trace()
     wait_for("the binding is active", cold.is_active)
+    assert not downlink(cold, OTHER, 3), "a binding of it would wait for that to end"
 
 
 def test_what_an_agent_announces_comes_before_the_setting(cold: Bench) -> None:
@@ -194,10 +224,10 @@ def explained(bench: Bench) -> Any:
     return bench.controller.get(f"/v1/bindings/{HOME_ADDRESS}/explain")
 
 
-def send(bench: Bench, packet: str) -> bool:
-    """Let a packet come in from the correspondent node, keeping lease and agent alive."""
+def send(bench: Bench, packet: str, port: int | str = CN) -> bool:
+    """Let a packet come in, from the correspondent node by default, keeping lease and agent alive."""
     keep(bench)
-    bench.ovs.ofctl("packet-out", "br0", f"in_port={CN},packet={packet},actions=table")
+    bench.ovs.ofctl("packet-out", "br0", f"in_port={port},packet={packet},actions=table")
     return True
 
 
@@ -207,8 +237,8 @@ def counted(bench: Bench) -> int:
 
 
 def hard_timeouts(bench: Bench) -> list[str]:
-    """Return the hard timeouts of all flows, which only gates have."""
-    return re.findall(r"hard_timeout=(\d+)", bench.ovs.ofctl("dump-flows", "br0"))
+    """Return the hard timeouts of all gates."""
+    return re.findall(r"hard_timeout=(\d+).*goto_table", bench.ovs.ofctl("dump-flows", "br0"))
 
 
 def keep(bench: Bench) -> bool:
