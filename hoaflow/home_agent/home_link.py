@@ -43,6 +43,11 @@ class HomeLink:
         """Whether another interface has the name now, so that our sockets receive nothing any more."""
         return socket.if_nametoindex(self.interface) != self._index
 
+    @property
+    def has_carrier(self) -> bool:
+        """Whether the interface is there, up, and has a carrier. Raises OSError if the kernel can't be asked."""
+        return self._sender.has_carrier
+
     def rebind(self) -> None:
         """Move to the interface that has the name now. Raises OSError."""
         receiver = PacketReceiver(neighbour_discovery(), self.interface)

@@ -15,13 +15,13 @@ import struct
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv6Address
 
-from hoaflow.linux import ETH_P_IPV6, SOL_PACKET
+from hoaflow.linux import ETH_P_IPV6, IFF_RUNNING, SOL_PACKET
 from hoaflow.tunnel import nft
 
 PACKET_HOST, PACKET_BROADCAST, PACKET_MULTICAST = 0, 1, 2
 SO_ATTACH_FILTER = 26
 PACKET_ADD_MEMBERSHIP, PACKET_MR_ALLMULTI = 1, 2
-SIOCGIFHWADDR = 0x8927
+SIOCGIFFLAGS, SIOCGIFHWADDR = 0x8913, 0x8927
 MAX_PACKET = 65575
 GUARD_PRIORITY = -310
 BATCH = 64
@@ -154,6 +154,18 @@ class LinkSender:
         # Not by a packet socket bound to it: closing one takes the kernel some 20 ms.
         request = struct.pack("16s24x", self._interface.encode())
         return fcntl.ioctl(self._socket, SIOCGIFHWADDR, request)[18:24]
+
+    @property
+    def has_carrier(self) -> bool:
+        """Whether the interface is there, up, and has a carrier. Raises OSError."""
+        request = struct.pack("16sH22x", self._interface.encode(), 0)
+        try:
+            flags = struct.unpack_from("H", fcntl.ioctl(self._socket, SIOCGIFFLAGS, request), 16)[0]
+        except OSError as error:
+            if error.errno != errno.ENODEV:
+                raise
+            return False
+        return bool(flags & IFF_RUNNING)
 
     def multicast(self, packet: bytes) -> None:
         """Send a packet to its multicast destination (RFC 2464, section 7). Raises OSError."""

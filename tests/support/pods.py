@@ -17,7 +17,7 @@ from tests.support.mobility import CN, HOME_AGENT, HOME_PREFIX, Lab, Node
 GATEWAY = "2001:db8:99::fe"
 PODS = {"ha": "2001:db8:99::11", "hb": "2001:db8:99::12"}
 SIDES = {"ha": 1, "hb": 2}  # the third octet of the network between etcd and a pod
-LEASE = 6
+LEASE = 8
 """Seconds: longer than the default, as this machine may leave a process alone for a while."""
 
 

@@ -7,6 +7,7 @@ from contextlib import ExitStack, closing
 from hoaflow.etcd import EtcdClient
 from hoaflow.home_agent.agent import HomeAgent, Settings, remove_leftovers
 from hoaflow.home_agent.pods.keys import Keys, Shared
+from hoaflow.home_agent.pods.serving import HOME_LINK_DOWN
 from hoaflow.home_agent.pods.standby import Standby
 from hoaflow.logs import Log
 from hoaflow.metrics.server import MetricsServer, registry_of_process
@@ -17,7 +18,7 @@ LONGEST_ANSWER = 1.0
 """Seconds that etcd's endpoints have to answer, all together, so that the lease outlives one that fails."""
 
 PAUSE = 5.0
-"""Seconds until a pod that could not serve tries again."""
+"""Seconds until a pod that could not serve, or not on its home link, stands by again."""
 
 LOG = Log("home-agent")
 
@@ -46,7 +47,7 @@ class Pod:
             if cache is not None:
                 with closing(cache):
                     serves = self._serve(HomeAgent(self._settings, cache))
-                if not serves:
+                if not serves or cache.ownership.lost == HOME_LINK_DOWN:
                     self._stopped.wait(PAUSE)  # for another pod to take the address
 
     def stop(self) -> None:

@@ -19,6 +19,7 @@ from hoaflow.tunnel.nft_table import Table
 
 TABLE = "hoaflow_ha_owner"
 TARGET = "@th,64,128"  # of a neighbour advertisement (RFC 4861, section 4.4)
+HOME_LINK_DOWN = "the home link is down"
 TURN_SECONDS = 0.5
 ANNOUNCED_TIMES = 3
 """Times that mobile nodes' addresses are announced: MAX_NEIGHBOR_ADVERTISEMENT (RFC 4861, section 10)."""
@@ -68,6 +69,7 @@ class Serving:
         self._ownership, self._gate, self._home_link, self._upkeep = ownership, gate, home_link, upkeep
         self._due = 0.0
         self._announced = 0
+        self._had_carrier: float | None = None  # when the home link last had one (monotonic seconds)
 
     @property
     def over(self) -> bool:
@@ -84,11 +86,13 @@ class Serving:
             return self._due
         self._due = now + TURN_SECONDS
         try:
-            if self._ownership.certain:
-                self._open(self._ownership.left)
-                self._announce()
-            elif self._ownership.unanswered:
+            self._check_carrier(now)
+            if self._ownership.unanswered:
                 self._open(self._ownership.seconds)
+            elif self._ownership.certain:
+                self._open(self._ownership.left)
+            if self._ownership.certain:
+                self._announce()
         except KERNEL_ERRORS as error:
             LOG.debug("not-announced", reason=error, action="retry")
         return self._due
@@ -97,6 +101,13 @@ class Serving:
         """Take in that another node announces the home agent's address: if etcd can't be asked, it is the owner."""
         if not self._ownership.certain:
             self._ownership.lose("another pod announces the address")
+
+    def _check_carrier(self, now: float) -> None:
+        """Give way to a pod whose home link works, if ours has worked and does not any more."""
+        if self._home_link.has_carrier:
+            self._had_carrier = now
+        elif self._had_carrier is not None and now - self._had_carrier >= self._ownership.seconds:
+            self._ownership.lose(HOME_LINK_DOWN)
 
     def _open(self, seconds: float) -> None:
         with self._upkeep.own_changes():
