@@ -36,7 +36,7 @@ class Ovs(Environment):
     """
 
     def __init__(self, directory: Path, datapath: str = "netdev") -> None:
-        """datapath: `netdev` (userspace), or `system` where the kernel has one."""
+        """datapath: `netdev` (userspace), `dummy` (no devices at all), or `system` where the kernel has one."""
         self.directory = directory
         self.datapath = datapath
         self.netns = f"hf-ovs-{os.getpid()}-{next(_serial)}"
@@ -139,8 +139,8 @@ class Ovs(Environment):
     def start_switch(self) -> None:
         """Start ovs-vswitchd, again after it was killed."""
         control = f"--unixctl={self.directory / 'vswitchd.ctl'}"
-        kind = ["--disable-system"] if self.datapath == "netdev" else []
-        self._daemon("ovs-vswitchd", *kind, control, f"unix:{self.database}")
+        kind = {"netdev": ["--disable-system"], "dummy": ["--disable-system", "--enable-dummy=override"]}
+        self._daemon("ovs-vswitchd", *kind.get(self.datapath, []), control, f"unix:{self.database}")
 
     def kill(self, daemon: str) -> None:
         """Kill ovsdb-server or ovs-vswitchd, and wait for its end."""

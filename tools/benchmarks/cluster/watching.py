@@ -4,7 +4,6 @@
 import os
 import re
 import socket
-import struct
 import subprocess
 import threading
 import time
@@ -13,15 +12,12 @@ from datetime import datetime
 
 from tests.support.cluster import Member
 from tests.support.ovs import Ovs
+from tools.benchmarks.frames import IPV6, frame
 from tools.benchmarks.hoaflow import bridge
 
 TO_CARE_OF_ADDRESS = re.compile(r"set_field:([0-9a-f:]+)->tun_ipv6_dst")
 GATES, DOWNLINK = 0, 1  # tables
 IN_SYNC = re.compile(rb"time=(\S+) .*event=router-connected router=([0-9a-f]{16})")
-IPV6, UDP, HOP_LIMIT = 0x86DD, 17, 64
-ETHERNET = struct.Struct("!6s6sH")
-IPV6_HEADER = struct.Struct("!IHBB16s16s")
-DATAGRAM = struct.pack("!HHHH", 4000, 4000, 8, 0)
 
 
 class FlowWatch:
@@ -91,7 +87,7 @@ class Traffic:
     def __init__(self, ovs: Ovs, dpids: Iterable[int], home_addresses: list[str], rate: float) -> None:
         self._ovs, self._dpids, self._rate = ovs, list(dpids), rate
         self._sent = 0
-        self._frames = [_frame(address) for address in home_addresses]
+        self._frames = [frame(address) for address in home_addresses]
         self._before = self._offloaded()
         self._ended = threading.Event()
         self._sending = threading.Thread(target=self._send, daemon=True)
@@ -137,9 +133,3 @@ class Traffic:
             due, turn = due + 1 / self._rate, turn + 1
         for each in sockets:
             each.close()
-
-
-def _frame(home_address: str) -> bytes:
-    source, destination = (socket.inet_pton(socket.AF_INET6, each) for each in ("2001:db8:c::1", home_address))
-    ethernet = ETHERNET.pack(bytes.fromhex("020000000001"), bytes.fromhex("020000000009"), IPV6)
-    return ethernet + IPV6_HEADER.pack(6 << 28, len(DATAGRAM), UDP, HOP_LIMIT, source, destination) + DATAGRAM
