@@ -79,7 +79,7 @@ def support_bundle(
     if at.output.as_json:
         at.output.document({"file": str(path), "files": names, "missing": troubles})
     else:
-        at.output.line(f"{path} written: {len(names)} files. ActualState through it before you send it.")
+        at.output.line(f"{path} written: {len(names)} files. Look through it before you send it.")
 
 
 @contextlib.contextmanager

@@ -59,7 +59,8 @@ def test_a_bundle_has_all_that_helps_and_nobodys_address_or_secret(bench: Bench,
     command = ["support-bundle", "--output", str(path), "--config-file", str(settings), "--log", str(log)]
     environment = {"OVS_RUNDIR": str(bench.ovs.directory)}
     said = hoaflow(*command, "--lines", "2", environment=environment)
-    assert f"{path} written" in said.out
+    assert f"{path} written: " in said.out
+    assert said.out.rstrip().endswith("files. Look through it before you send it.")
     assert path.stat().st_mode & 0o777 == 0o600
     files = unpacked(path)
     expected = {"README.txt", "versions.json", "router.txt", "controller.conf", "controller/bindings.json"}
