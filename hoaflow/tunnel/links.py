@@ -119,10 +119,12 @@ def add_address(namespace: Namespace, name: str, address: str, length: int, no_s
 
 
 def remove_address(namespace: Namespace, name: str, address: str, length: int | None = None) -> None:
-    """Remove an address, of any prefix length if none is given; one that is not there is fine."""
+    """Remove an address, of any prefix length if none is given; one that is gone, or its interface, is fine."""
     family = family_of(address)
     with netlink(namespace) as ipr:
-        index = _need(ipr, name)
+        index = _index(ipr, name)
+        if index is None:
+            return
         for message in ipr.get_addr(family=family, index=index):
             found = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
             if found == address and length in (None, message["prefixlen"]):
@@ -144,17 +146,23 @@ def add_neighbour(namespace: Namespace, dev: str, address: str, mac: str) -> Non
 
 
 def remove_neighbour(namespace: Namespace, dev: str, address: str) -> None:
-    """Remove a neighbour entry; one that is not there is fine."""
+    """Remove a neighbour entry; one that is gone, or its interface, is fine."""
     with netlink(namespace) as ipr:
+        index = _index(ipr, dev)
+        if index is None:
+            return
         try:
-            ipr.neigh("del", family=family_of(address), ifindex=_need(ipr, dev), dst=address)
+            ipr.neigh("del", family=family_of(address), ifindex=index, dst=address)
         except NetlinkError as error:
             if error.code != errno.ENOENT:
                 raise
 
 
 def sysctl(namespace: Namespace, key: str, protocol: str = "ipv6") -> str:
-    """Return the value of net.PROTOCOL.conf.KEY (`all.forwarding`). Raises LinkError where the kernel has no IPv6."""
+    """Return the value of net.PROTOCOL.conf.KEY (`all.forwarding`).
+
+    Raises MissingInterface, or LinkError where the kernel has no IPv6.
+    """
     return in_namespace(namespace, lambda: _sysctl_path(key, protocol).read_text().strip())
 
 
@@ -217,6 +225,8 @@ def setting_path(key: str, protocol: str) -> Path:
 def _sysctl_path(key: str, protocol: str) -> Path:
     path = setting_path(key, protocol)
     if not path.exists():
+        if not setting_path(key, "ipv4").parent.exists():
+            raise MissingInterface(f"interface {key.rpartition('.')[0]} is missing")
         raise LinkError(f"net.{protocol}.conf.{key} does not exist: IPv6 is needed (is it switched off in the kernel?)")
     return path
 
