@@ -5,11 +5,13 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from controller.access.tokens import read_tokens
 from tests.support.checkout import CHECKOUT
 
 # What a browser fetches by itself to show a page; a link that a reader may follow is none.
@@ -84,3 +86,22 @@ def test_commands_named_in_the_docs_exist(page: str) -> None:
     for line in re.findall(r"(?:hoaflow|ha-bridge|hoaflow-router|hoaflow-ha|hoaflow-controller) [^`|\n]*", text):
         for option in re.findall(r"--[a-z-]+", line):
             assert re.search(rf"{option}\b", known), f"{page}: {line!r} has {option}, which no command knows"
+
+
+def indented(page: str, words: str) -> str:
+    """Return the first indented block of a page that has these words, without the indentation."""
+    text = (CHECKOUT / "docs" / page).read_text()
+    blocks = re.findall(r"(?:^    .*\n|^\n(?=    ))+", text, re.MULTILINE)
+    return textwrap.dedent(next(block for block in blocks if words in block))
+
+
+def test_the_cluster_page_makes_each_file_that_it_uses(tmp_path: Path) -> None:
+    (tmp_path / "scripts").symlink_to(CHECKOUT / "scripts")
+    commands = indented("cluster.md", "scripts/pki ca ca")
+    subprocess.run(["bash", "-euo", "pipefail", "-c", commands], cwd=tmp_path, check=True, timeout=120)
+    made = {path.name for path in (tmp_path / "ca").iterdir()}
+    assert len(read_tokens(tmp_path / "ca/tokens.toml")) == 6
+    after = (CHECKOUT / "docs/cluster.md").read_text().partition("### etcd")[2].partition("## Call any member")[0]
+    used = re.findall(r"(?:/etc/(?:hoaflow|etcd|openvswitch)|\bca)/([\w.-]+\.(?:crt|key|token|password|toml))", after)
+    assert {"router-1.crt", "etcd-root.password", "etcd.password", "controller-1.token"} <= set(used)
+    assert set(used) <= made, "the page uses files that its commands do not make"
