@@ -10,7 +10,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from hoaflow.cli.errors import CliError, Status
+from hoaflow.cli.errors import CliError, Status, WrongUsage
 from hoaflow.cli.session import Session, with_session
 
 OK, WRONG = "ok", "wrong"
@@ -43,6 +43,8 @@ def check_config(at: Session, config_file: ConfigFile = None, no_connect: NoConn
       hoaflow check-config                     can I reach the controller?
       hoaflow check-config --config-file /etc/hoaflow/controller.conf --no-connect
     """
+    if no_connect and config_file is None:
+        raise WrongUsage("nothing is left to check: give --config-file, or leave out --no-connect")
     found: list[Finding] = []
     for finding in _findings(at, config_file, no_connect):
         found.append(finding)

@@ -78,6 +78,10 @@ def test_a_configuration_is_checked_by_the_controllers_own_code(
         assert any(reason in found["said"] for found in checked["findings"] if found["result"] == "wrong"), checked
 
 
+def test_check_config_does_not_pass_where_it_checks_nothing(own_hoaflow: Operator) -> None:
+    assert "give --config-file" in own_hoaflow("check-config", "--no-connect", status=2).err
+
+
 def test_check_config_says_what_keeps_it_from_the_controller(own_hoaflow: Operator) -> None:
     checked = own_hoaflow.json("check-config", status=5)
     assert [(found["what"], found["result"]) for found in checked["findings"]] == [("controller", "wrong")]
