@@ -78,6 +78,9 @@ def test_a_mobile_node_roams_by_hand_and_the_host_sees_the_dashboard(player: Pla
     url = player.wait_for(r"dashboard: (http://127\.0\.0\.1:\d+/)")[1]
     with urllib.request.urlopen(url, timeout=120) as answer:
         assert b"<title>hoaflow</title>" in answer.read()
+    helped = player.ask("help")
+    assert "which path its packets take, and why" in helped
+    assert "pingall" in helped
     assert "roam: expected home, 1, got '7'" in player.ask("roam 7")
     player.ask("roam 1")
     wait_for("the packets go direct", lambda: "straight to 2001:db8:2::100" in player.ask("look"))

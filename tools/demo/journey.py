@@ -124,6 +124,7 @@ class Journey:
             self._travel_via_anchor()
             self._start_offload()
             self._travel_with_offload()
+            self._where("traffic stopped")
             self.seen.correspondent, self.seen.mobile = traffic.stop()
             self.seen.load = self.monitor.samples
         return self.seen

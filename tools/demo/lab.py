@@ -50,6 +50,7 @@ HELP = """
     kill home-agent kill -9; also controller, bridge, mobile-node, agent-r1 ...
     start home-agent
     hoaflow events  the command line, with the operator's token
+    help            this list, and Mininet's own commands
     Ctrl-D          ends it, and leaves nothing
 """
 
@@ -73,6 +74,12 @@ class Shell(CLI):
         for router in deployment.routers:
             self.starts[f"agent-{router}"] = partial(deployment.start_agent, router)
         super().__init__(self._bed.network)
+
+    def do_help(self, line: str) -> None:
+        """Show the lab's commands, and the names of Mininet's: `help`, or `help COMMAND` for one."""
+        if not line:
+            print(HELP.format(routers=", ".join(self._deployment.routers)))
+        super().do_help(line)
 
     def do_roam(self, line: str) -> None:
         """Move the mobile node: `roam home`, or `roam` and the number of a foreign link."""
