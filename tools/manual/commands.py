@@ -25,7 +25,7 @@ HEAD = """\
 <!-- Made by `make pages` from the commands themselves. -->
 # Commands
 
-This page has the `--help` of each command.
+This page has the `--help` of each command; of `hoaflow-controller`, without options of Ryu's other applications.
 
 | command | what it does |
 | --- | --- |
