@@ -30,8 +30,8 @@ REST = f"http://{at.MANAGEMENT_ROOT}:{REST_PORT}"
 REST_TIMEOUT = 20.0
 START_TIMEOUT = 120.0
 EVENT_TIMEOUT = 60.0
-# The security association between mobile node and home agent (RFC 4285); of this emulation only.
-KEYS = f'["{at.HOME_ADDRESS}"]\nspi = 256\nkey = "686f61666c6f77206f6e6c7920696e2061206c61"\n'
+# Of the security associations between mobile nodes and home agent (RFC 4285); of this emulation only.
+KEY = "686f61666c6f77206f6e6c7920696e2061206c61"
 
 HOME = "home"
 
@@ -57,6 +57,10 @@ class Deployment:
     home: ClassVar[str] = at.HOME_ADDRESS
     """What the controller has a binding for."""
     home_address: ClassVar[str] = at.HOME_ADDRESS
+    mobile_networks: ClassVar[tuple[str, ...]] = ()
+    """Prefixes of mobile networks, which lie outside the anchored prefix."""
+    keys_of: ClassVar[tuple[str, ...]] = (at.HOME_ADDRESS,)
+    """Home addresses of the mobile nodes that share a key with the home agent."""
     bridge_options: ClassVar[tuple[str, ...]] = ()
     unsent_is_lost: ClassVar[bool] = True
     """Whether what the mobile node can't send, as it has no link, is lost by whoever manages its mobility."""
@@ -79,9 +83,10 @@ class Deployment:
         self.routers = bed.topology.routers
         self.keys = bed.logs.parent / "keys.toml"
         self.keys.touch(mode=0o600)
-        self.keys.write_text(KEYS)
+        self.keys.write_text("".join(f'["{address}"]\nspi = 256\nkey = "{KEY}"\n' for address in self.keys_of))
         dpids = {router: bed.network[router].dpid for router in self.routers}
-        self.tokens = Tokens(bed.logs.parent, self.anchor, [self.anchored_prefix], dpids, self.other_clients)
+        self.anchored = (self.anchored_prefix, *self.mobile_networks)
+        self.tokens = Tokens(bed.logs.parent, self.anchor, self.anchored, dpids, self.other_clients)
         self.client = Northbound(REST, Access(self.tokens.file(OPERATOR)))
 
     # Starting
@@ -90,7 +95,7 @@ class Deployment:
         """Start `hoaflow-ha` and wait until it serves; bindings outlive it in the file JOURNAL."""
         command = [sys.executable, "-m", "hoaflow.home_agent", "--home-agent", at.HOME_AGENT]
         command += ["--home-prefix", at.HOME_PREFIX, "--home-link", "ha-home", "--keys", str(self.keys)]
-        command.append("--log-addresses")
+        command += ["--log-addresses", *self.anchor_options()]
         command += [] if journal is None else ["--journal", str(journal)]
         process = self.bed.start(self.anchor_program, command, node=self.bed.topology.anchor)
         process.wait_for(r"event=started ", START_TIMEOUT)
@@ -103,9 +108,18 @@ class Deployment:
         for link in self.bed.topology.foreign_links:
             address = f"{at.care_of_address(link)}/64"
             command += ["--foreign-link", f"mn-f{link}={address},{at.foreign_gateway(link)}"]
+        command += self.mobile_node_options()
         process = self.bed.start("mobile-node", [*command, "--keys", str(self.keys)], node="mn")
         process.wait_for(r'"event": ?"(started|ready)"', START_TIMEOUT)
         return [process]
+
+    def anchor_options(self) -> list[str]:
+        """Return further options of the anchor."""
+        return []
+
+    def mobile_node_options(self) -> list[str]:
+        """Return further options of the mobile node."""
+        return []
 
     def start_controller(self) -> Process:
         """Start the controller and wait until its REST API answers."""
@@ -166,7 +180,8 @@ class Deployment:
     def start_bridge(self) -> Process:
         """Start `ha-bridge` beside the home agent, without waiting for its first announcement."""
         command = [sys.executable, "-m", "ha_bridge", "--controller", REST, "--home-agent", self.anchor]
-        command += ["--home-prefix", self.anchored_prefix, "--lease", str(self.lease), *self.bridge_options]
+        command += [word for prefix in self.anchored for word in ("--home-prefix", prefix)]
+        command += ["--lease", str(self.lease), *self.bridge_options]
         command += ["--renew", str(self.lease * 0.3), "--log-addresses", "--token-file", str(self.tokens.file(BRIDGES))]
         return self.bed.start("bridge", command, node=self.bed.topology.anchor)
 

@@ -3,7 +3,8 @@
 
 Away from home everything leaves by the tunnel to the home agent, with the home address as source. Only what has the
 care-of address as source (Binding Updates, the tunnel itself) uses the foreign link, by a table of its own; and
-nftables lets nothing with the home address as source leave by a foreign link untunnelled.
+nftables lets nothing with the home address as source leave by a foreign link untunnelled. A mobile router forwards for
+the nodes in its mobile networks, which is held to the same rules.
 """
 
 import errno
@@ -17,6 +18,7 @@ from pathlib import Path
 from pyroute2 import IPRoute, NetlinkError
 
 from hoaflow.linux import IFA_F_NODAD, IP6_TNL_F_IGN_ENCAP_LIMIT, LOCAL_TABLE
+from hoaflow.mobility.objects import RestoredSetting
 from hoaflow.mobility.packet_io import Guard, mobility_header_for
 from hoaflow.tunnel.local_decapsulation import decapsulate_local, stop_decapsulating_local
 from hoaflow.tunnel.seg6 import Seg6Routes
@@ -28,6 +30,8 @@ LAST_RESORT_METRIC = 4096
 OWNER = 16
 IFA_F_NOPREFIXROUTE = 0x200
 TUNNEL_DEVICE = "hoamn"
+ALL_TABLES = 0
+"""Has End.DT6 look up by all rules."""
 GONE = (errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENODEV)
 
 
@@ -49,13 +53,20 @@ class ForeignLink:
 class MobileKernel:
     """Configure a mobile node's kernel. Raises OSError, Seg6Error or NftError when the kernel refuses."""
 
-    def __init__(self, home_address: str, prefix_length: int, home_agent: str, home_link: str) -> None:
+    def __init__(
+        self, home_address: str, prefix_length: int, home_agent: str, home_link: str, networks: Sequence[str] = ()
+    ) -> None:
+        """Take the prefixes of the mobile networks behind it; with any, it is a mobile router."""
         self._home_address, self._prefix_length = home_address, prefix_length
         self._home_agent, self._home_link = home_agent, home_link
         self._netlink = IPRoute()
         self._guard = Guard(GUARD_TABLE)
+        self._networks = networks
+        self._forwarding = RestoredSetting("all.forwarding", "1")
         self._foreign: ForeignLink | None = None
-        self._tunnel = Ip6tnlTunnel(home_agent) if kernel_has_ip6tnl() else Seg6Tunnel(home_agent)
+        # A mobile router forwards what it decapsulates, a mobile node takes what is for itself.
+        lookup_table = ALL_TABLES if networks else LOCAL_TABLE
+        self._tunnel = Ip6tnlTunnel(home_agent) if kernel_has_ip6tnl() else Seg6Tunnel(home_agent, lookup_table)
 
     @property
     def tunnel(self) -> str:
@@ -73,12 +84,18 @@ class MobileKernel:
                     # A container's settings are read-only. Its own addresses are not tried out in any case.
                     if error.errno != errno.EROFS:
                         raise
+        if self._networks:
+            self._forwarding.make()
         addresses = [link.care_of_address for link in links]
         self._guard.setup(
             local=[mobility_header_for(address) for address in (self._home_address, *addresses)],
             # The tunnel's far end is the home agent: anybody else's packets are none of ours.
             arriving=[f"ip6 daddr {a} ip6 saddr != {self._home_agent} meta l4proto 41" for a in addresses],
-            leaving=[f'oifname "{link.interface}" ip6 saddr {self._home_address}' for link in links],
+            leaving=[
+                f'oifname "{link.interface}" ip6 saddr {source}'
+                for link in links
+                for source in (self._home_address, *self._networks)
+            ],
         )
         self._address("replace", "lo", self._home_address, 128)
         self._route("replace", dst="::/0", type="unreachable", priority=LAST_RESORT_METRIC)
@@ -139,6 +156,7 @@ class MobileKernel:
         self._route("del", dst="::/0", type="unreachable", priority=LAST_RESORT_METRIC)
         self._address("del", "lo", self._home_address, 128)
         self._guard.teardown()
+        self._forwarding.remove()
         self._netlink.close()
 
     def _index(self, interface: str) -> int:
@@ -177,12 +195,13 @@ class Seg6Tunnel:
 
     name = "seg6"
 
-    def __init__(self, home_agent: str) -> None:
-        self._home_agent = home_agent
+    def __init__(self, home_agent: str, lookup_table: int) -> None:
+        """Take the table that routes what is decapsulated."""
+        self._home_agent, self._lookup_table = home_agent, lookup_table
 
     def open(self, link: ForeignLink) -> None:
         """Route everything into the tunnel from this link's care-of address, and decapsulate what it receives."""
-        decapsulate_local(None, link.care_of_address, link.interface, lookup_table=LOCAL_TABLE)
+        decapsulate_local(None, link.care_of_address, link.interface, self._lookup_table)
         with Seg6Routes(protocol=OWNER) as routes:
             routes.set_source(link.care_of_address)
             # No gateway: the kernel looks up the outer packet anew, by its source in the table above.

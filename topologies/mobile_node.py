@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Emulate a mobile node in a network namespace of its own: `python -m topologies.mobile_node`.
+"""Emulate a mobile node or mobile router in a network namespace of its own: `python -m topologies.mobile_node`.
 
 Move it as one moves a real node: by setting its interfaces up and down. It prefers the home link, then its present link
 if that is up, then the first foreign link that is. It prints each event as a JSON object.
@@ -13,12 +13,12 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from ipaddress import IPv6Address, IPv6Interface
 from pathlib import Path
 
-from hoaflow.arguments import argument, ipv6_address, whole_seconds
+from hoaflow.arguments import argument, ipv6_address, ipv6_prefix, whole_seconds
 from hoaflow.linux import RTMGRP_LINK
 from hoaflow.mobility import wire
 from hoaflow.mobility.authentication import KeyFileError, SecurityAssociation, load_keys
@@ -50,12 +50,21 @@ class MobileNode:
         foreign_links: list[ForeignLink],
         lifetime: int,
         association: SecurityAssociation | None,
+        networks: Sequence[str] = (),
+        implicit: bool = False,
     ) -> None:
+        """Be a mobile router if there are mobile `networks` (prefixes); `implicit`: name none to the home agent."""
         self._home_address, self._home_agent, self._home_link = str(home_address.ip), home_agent, home_link
         self._foreign_links, self._association = foreign_links, association
-        self._kernel = MobileKernel(self._home_address, home_address.network.prefixlen, home_agent, home_link)
+        self._kernel = MobileKernel(self._home_address, home_address.network.prefixlen, home_agent, home_link, networks)
         self._registration = Registration(
-            self._home_address, home_agent, lifetime, random.randrange(0x10000), association
+            self._home_address,
+            home_agent,
+            lifetime,
+            random.randrange(0x10000),
+            association,
+            mobile_router=bool(networks),
+            named_networks=() if implicit else tuple(networks),
         )
         self._selector = selectors.DefaultSelector()
         self._undo = ExitStack()
@@ -232,6 +241,17 @@ def parser() -> argparse.ArgumentParser:
         type=argument(_foreign_link),
         help="interface, care-of address and default router of a foreign link; repeatable",
     )
+    options.add_argument(
+        "--mobile-network",
+        action="append",
+        default=[],
+        metavar="PREFIX",
+        type=ipv6_prefix,
+        help="prefix of a link behind this node, which then is a mobile router (RFC 3963); repeatable",
+    )
+    options.add_argument(
+        "--implicit", action="store_true", help="leave it to the home agent which mobile networks this node has"
+    )
     how = options.add_mutually_exclusive_group(required=True)
     how.add_argument("--keys", type=Path, metavar="FILE", help="TOML file with its key, such as the home agent's")
     how.add_argument("--insecure", action="store_true", help="send Binding Updates without authentication")
@@ -280,6 +300,8 @@ def main(argv: list[str] | None = None) -> int:
         arguments.foreign_link,
         arguments.lifetime,
         association,
+        arguments.mobile_network,
+        arguments.implicit,
     )
     try:
         try:

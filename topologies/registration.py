@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keep a mobile node's home registration (RFC 6275, 11.7 and 11.8): pure, with time as an argument."""
+"""Keep a mobile node's home registration (RFC 6275, 11.7 and 11.8; of a mobile router RFC 3963, 5.2 and 5.3): pure."""
 
 from enum import Enum
 
@@ -37,11 +37,17 @@ class Registration:
         lifetime: int,
         sequence: int,
         association: SecurityAssociation | None,
+        mobile_router: bool = False,
+        named_networks: tuple[str, ...] = (),
     ) -> None:
-        """Start without a binding; ask for `lifetime` seconds, number from after `sequence`."""
+        """Start without a binding; ask for `lifetime` seconds, number from after `sequence`.
+
+        A mobile router names its networks in explicit mode, and none in implicit mode.
+        """
         self._home_address, self._home_agent = home_address, home_agent
         self._lifetime, self._sequence = lifetime, sequence
         self._association = association
+        self._mobile_router, self._named_networks = mobile_router, named_networks
         self._care_of_address: str | None = None  # None: no link
         self._outstanding: BindingUpdate | None = None
         self._sent_at = 0.0
@@ -84,6 +90,8 @@ class Registration:
             care_of_address=self._care_of_address,
             sequence=self._sequence,
             lifetime=0 if self._at_home() else self._lifetime,
+            mobile_router=self._mobile_router,
+            mobile_networks=() if self._at_home() else self._named_networks,
         )
         self._sent_at, self._due = now, now + self._timeout
         return self._outstanding
@@ -112,7 +120,8 @@ class Registration:
                 self.expires = self._due = self._outstanding = None
                 return Outcome.DEREGISTERED
             return self._retry_later(now)
-        if not acknowledgement.accepted:
+        # Without flag R, the home agent serves mobile nodes only (RFC 3963, section 5.3).
+        if not acknowledgement.accepted or (self._mobile_router and not acknowledgement.mobile_router):
             return self._retry_later(now)
         # Counted from when the update was sent: never longer than the home agent counts.
         self.expires = self._sent_at + acknowledgement.lifetime

@@ -9,6 +9,7 @@ from hoaflow import logs
 from hoaflow.home_agent.agent import HomeAgent
 from hoaflow.home_agent.journal import JournalError
 from hoaflow.home_agent.pods.pod import Pod
+from hoaflow.home_agent.prefix_table import PrefixTableError
 from hoaflow.home_agent.settings import SettingsError, check, parser
 from hoaflow.mobility.authentication import KeyFileError
 from hoaflow.mobility.tunnels import KERNEL_ERRORS
@@ -23,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         settings = check(arguments)
         agent = HomeAgent(settings) if settings.shared is None else Pod(settings, settings.shared)
-    except (SettingsError, KeyFileError, JournalError) as error:
+    except (SettingsError, KeyFileError, PrefixTableError, JournalError) as error:
         print(f"hoaflow-ha: {error}", file=sys.stderr)
         return 2
     except OSError as error:

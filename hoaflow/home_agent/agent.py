@@ -26,6 +26,7 @@ from hoaflow.home_agent.cache import (
 from hoaflow.home_agent.declaration import declaration
 from hoaflow.home_agent.home_link import HomeLink
 from hoaflow.home_agent.metrics import HomeAgentCollector
+from hoaflow.home_agent.mobile_networks import MobileNetworks
 from hoaflow.home_agent.persistence import Persistence
 from hoaflow.home_agent.pods.keys import Shared
 from hoaflow.home_agent.pods.serving import Gate, Serving, remove_gate
@@ -95,13 +96,15 @@ class HomeAgent:
         service.undo.callback(self._tunnels.close)
         self._home_link = HomeLink(settings.home_link, address)
         service.undo.callback(self._home_link.close)
+        policy = settings.policy
+        self._networks = MobileNetworks(policy.mobile_networks, settings.home_link, self._tunnels)
         counters = TunnelCounters(address) if settings.metrics is not None else None
         gate = None
         if self._shared is None:
             remove_gate()
         else:
             gate = Gate(settings.home_link, self._home_link.own_addresses())
-        wanted = declaration(settings.policy, self._tunnels, self._home_link, counters, self._rebind, gate)
+        wanted = declaration(policy, self._tunnels, self._home_link, self._networks, counters, self._rebind, gate)
         service.declare(wanted, lambda: self._tunnels.ports)
         # Never read (see Guard), but /proc/net/raw6 then shows that somebody receives Mobility Headers here.
         listener = socket.socket(socket.AF_INET6, socket.SOCK_RAW, wire.MOBILITY_HEADER)
@@ -252,6 +255,7 @@ class HomeAgent:
 
         def install() -> None:
             self._tunnels.tunnel(binding.home_address, binding.care_of_address)
+            self._networks.tunnel(binding.home_address, binding.mobile_networks, binding.care_of_address)
             for address in sorted(defended):
                 self._home_link.defend(address)
 
@@ -278,6 +282,7 @@ class HomeAgent:
             for address in binding.defended:
                 self._home_link.release(address)
             self._tunnels.untunnel(binding.home_address)
+            self._networks.untunnel(binding.home_address)
 
         if (failure := self._service.upkeep.apply(remove)) is not None:
             LOG.error("removal-failed", home_address=binding.home_address, reason=failure, action="retry")
@@ -339,5 +344,6 @@ def remove_leftovers(settings: Settings) -> None:
     with ExitStack() as opened:
         tunnels = opened.enter_context(closing(Tunnels(policy.home_agent)))
         home_link = opened.enter_context(closing(HomeLink(settings.home_link, policy.home_agent)))
-        left = declaration(policy, tunnels, home_link, None, lambda: None, Gate(settings.home_link, ()))
+        networks = MobileNetworks(policy.mobile_networks, settings.home_link, tunnels)
+        left = declaration(policy, tunnels, home_link, networks, None, lambda: None, Gate(settings.home_link, ()))
         tear_down(left, lambda removed: LOG.debug("leftover", removed=removed))

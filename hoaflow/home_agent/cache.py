@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keep the binding cache of a home agent (RFC 6275, sections 9.5 and 10.3).
+"""Keep the binding cache of a home agent (RFC 6275, sections 9.5 and 10.3; of mobile routers RFC 3963, section 6).
 
 Pure: time is an argument, and every method returns the actions to carry out.
 
@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from ipaddress import IPv6Address, IPv6Network
 
+from hoaflow.home_agent.prefix_table import NO_MOBILE_NETWORKS, PrefixTable
 from hoaflow.mobility.authentication import SecurityAssociation
 from hoaflow.mobility.entries import Entries
 from hoaflow.mobility.messages import LIFETIME_UNIT, BindingUpdate, Status
@@ -43,6 +44,7 @@ class Policy:
     max_lifetime: int
     max_bindings: int
     keys: Mapping[str, SecurityAssociation] | None
+    mobile_networks: PrefixTable = NO_MOBILE_NETWORKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +52,15 @@ class Binding:
     """An entry of the cache.
 
     `update` is the latest accepted Binding Update, `lifetime` what was granted, in seconds. `due` is when the state
-    ends: duplicate address detection is over, the lifetime expires, or a removal is tried again.
+    ends: duplicate address detection is over, the lifetime expires, or a removal is tried again. `mobile_networks` are
+    the prefixes of a mobile router's networks.
     """
 
     update: BindingUpdate
     state: State
     lifetime: int
     due: float
+    mobile_networks: tuple[str, ...] = ()
 
     @property
     def home_address(self) -> str:
@@ -186,15 +190,16 @@ class BindingCache:
         keys = self._policy.keys
         if self._refusal(update) is not None or (keys is not None and update.home_address not in keys):
             return []
-        binding = self._bindings.put(update.home_address, Binding(update, State.REGISTERED, lifetime, now + left))
-        return [Install(binding, None, None)]
+        binding = self._binding(update, State.REGISTERED, lifetime, now + left)
+        return [Install(self._bindings.put(update.home_address, binding), None, None)]
 
     def install_failed(self, home_address: str, now: float) -> list[Action]:
-        """Withdraw and refuse (128) a binding that the kernel did not accept."""
+        """Withdraw and refuse (128; 143 for a mobile router) a binding that the kernel did not accept."""
         binding = self._bindings[home_address]
+        status = Status.FORWARDING_SETUP_FAILED if binding.update.mobile_router else Status.REASON_UNSPECIFIED
         return [
             self._dying(binding, "failed", now),
-            self._answer(binding.update, Status.REASON_UNSPECIFIED),
+            self._answer(binding.update, status),
         ]
 
     def removed(self, home_address: str) -> None:
@@ -241,34 +246,50 @@ class BindingCache:
     def _refusal(self, update: BindingUpdate) -> Status | None:
         home_address, care_of = IPv6Address(update.home_address), IPv6Address(update.care_of_address)
         prefix, binding = self._policy.home_prefix, self._bindings.get(update.home_address)
+        bound = None if binding is None or binding.state is State.DYING else binding
         if not update.home_registration:
             return Status.REGISTRATION_TYPE_CHANGE
         if home_address not in prefix:
             return Status.NOT_HOME_SUBNET
         if update.deregistration:
-            bound = binding is not None and binding.state is not State.DYING
-            return None if bound else Status.NOT_HOME_AGENT
+            return None if bound is not None else Status.NOT_HOME_AGENT
         if update.home_address == self._policy.home_agent or home_address == prefix.network_address:
             return Status.ADMINISTRATIVELY_PROHIBITED  # our own address, and the subnet-router anycast address
         if care_of in prefix:
             # On the home link it would be another node's home address, and the tunnel would lead into itself.
             return Status.ADMINISTRATIVELY_PROHIBITED
+        if self._leads_back(update):
+            return Status.ADMINISTRATIVELY_PROHIBITED
         if binding is None and len(self._bindings) >= self._policy.max_bindings:
             return Status.INSUFFICIENT_RESOURCES
-        return None
+        if bound is not None and bound.update.mobile_router is not update.mobile_router:
+            return Status.REGISTRATION_TYPE_CHANGE  # RFC 3963, section 6.2
+        return self._policy.mobile_networks.refusal(update) if update.mobile_router else None
+
+    def _leads_back(self, update: BindingUpdate) -> bool:
+        """Tell whether packets to the care-of address would come back, by mobile networks within mobile networks."""
+        router_of = self._policy.mobile_networks.router_of
+        router = router_of(update.care_of_address)
+        while router is not None and router != update.home_address:
+            binding = self._bindings.get(router)
+            router = None if binding is None else router_of(binding.care_of_address)
+        return router is not None
+
+    def _binding(self, update: BindingUpdate, state: State, lifetime: int, due: float) -> Binding:
+        return Binding(update, state, lifetime, due, self._policy.mobile_networks.networks(update))
 
     def _register(self, update: BindingUpdate, now: float) -> list[Action]:
         previous = self._bindings.get(update.home_address)
         lifetime = min(update.lifetime, self._policy.max_lifetime) // LIFETIME_UNIT * LIFETIME_UNIT
         if previous is None:
-            binding = Binding(update, State.DAD, lifetime, now + DAD_SECONDS)
+            binding = self._binding(update, State.DAD, lifetime, now + DAD_SECONDS)
             return [StartDad(self._bindings.put(update.home_address, binding))]
         if previous.state is State.DAD:  # it moves or repeats its request during duplicate address detection
-            self._bindings.put(update.home_address, Binding(update, State.DAD, lifetime, previous.due))
+            self._bindings.put(update.home_address, self._binding(update, State.DAD, lifetime, previous.due))
             return []
         if previous.state is State.DYING:  # still in the kernel, so the address has been defended all along
             previous = None
-        return [self._activate(Binding(update, State.REGISTERED, lifetime, now), previous, now)]
+        return [self._activate(self._binding(update, State.REGISTERED, lifetime, now), previous, now)]
 
     def _activate(self, binding: Binding, previous: Binding | None, now: float) -> Install:
         active = replace(binding, state=State.REGISTERED, due=now + binding.lifetime)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from hoaflow.home_agent.cache import Policy
 from hoaflow.home_agent.home_link import AnnouncedMac, Bound, HomeLink, LinkLocalAddress, OwnAddress, Up
+from hoaflow.home_agent.mobile_networks import MobileNetworks
 from hoaflow.home_agent.pods.serving import Gate
 from hoaflow.mobility.binding_objects import ProxyEntries
 from hoaflow.mobility.objects import MainRule, ProxyNeighbours, RestoredSetting
@@ -23,6 +24,7 @@ def declaration(
     policy: Policy,
     tunnels: Tunnels,
     home_link: HomeLink,
+    networks: MobileNetworks,
     counted: TunnelCounters | None,
     rebind: Callable[[], None],
     gate: Gate | None = None,
@@ -58,6 +60,7 @@ def declaration(
         OwnAddress(policy.home_agent, policy.home_prefix.prefixlen, home_link.interface, owned=gate is not None),
         OnLinkRoute(LINK_LOCAL, home_link.interface),
         OnLinkRoute(str(policy.home_prefix), home_link.interface),
+        networks,
         ProxyEntries(home_link),
         AnnouncedMac(home_link),
         tunnels.care_of_address_routes(),

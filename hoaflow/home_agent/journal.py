@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hoaflow.addresses import canonical_ipv6_address
+from hoaflow.addresses import canonical_ipv6_address, canonical_prefix
 from hoaflow.errors import HoaflowError
 from hoaflow.home_agent.timestamp import Timestamp
 from hoaflow.mobility.messages import MAX_LIFETIME, BindingUpdate
@@ -167,6 +167,8 @@ def encoded(record: Record) -> str:
     if record.update is not None:
         update = asdict(record.update)
         del update["authentication"], update["home_address"]
+        if not record.update.mobile_router:  # so that versions that know no mobile routers read it, too
+            del update["mobile_router"], update["mobile_networks"]
         content |= {"update": update, "lifetime": record.lifetime, "expires": round(record.expiry.epoch, 3)}
         content |= {"boot": record.expiry.boot, "boottime": round(record.expiry.boottime, 3)}
     return json.dumps(content, separators=(",", ":"))
@@ -188,6 +190,7 @@ def decoded(text: bytes | str) -> Record:
         care_of_address=canonical_ipv6_address(update.care_of_address),
         sequence=_number(update.sequence, 0xFFFF),
         lifetime=_number(update.lifetime, MAX_LIFETIME),
+        mobile_networks=tuple(canonical_prefix(each) for each in update.mobile_networks),
         authentication=None,
     )
     expiry = Timestamp(_time(content["expires"]), _time(content.get("boottime", 0.0)), str(content.get("boot", "")))

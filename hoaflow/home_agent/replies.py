@@ -34,6 +34,7 @@ class Replies:
             sequence=action.sequence,
             status=action.status,
             lifetime=action.lifetime,
+            mobile_router=update.mobile_router and action.status is not Status.MOBILE_ROUTER_NOT_PERMITTED,
         )
         if action.status is Status.AUTHENTICATION_FAILED and not self._errors_allowed.take(time.monotonic()):
             self._counts.drop("acknowledgements_suppressed", "to %s", update.source)

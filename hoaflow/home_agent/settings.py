@@ -12,6 +12,7 @@ from hoaflow.errors import HoaflowError
 from hoaflow.home_agent.agent import Settings
 from hoaflow.home_agent.cache import Policy
 from hoaflow.home_agent.pods.keys import Shared, endpoints_and_name
+from hoaflow.home_agent.prefix_table import NO_MOBILE_NETWORKS, load_prefix_table
 from hoaflow.mobility.authentication import KeyFileError, load_keys
 from hoaflow.mobility.messages import LIFETIME_UNIT, MAX_LIFETIME
 
@@ -35,6 +36,9 @@ The file of --keys, mode 600:
   ["2001:db8:99::100"]
   spi = 256
   key = "00112233445566778899aabbccddeeff"
+
+The file of --mobile-networks:
+  "2001:db8:99::100" = ["2001:db8:aa:1::/64", "2001:db8:aa:2::/64"]
 
 exit status: 0 after SIGTERM or SIGINT, 1 if it can't start, 2 if an option is
 wrong or a file is unusable
@@ -68,6 +72,13 @@ def parser() -> argparse.ArgumentParser:
         "--insecure",
         action="store_true",
         help="accept every Binding Update, so that anybody can divert any home address (laboratories only)",
+    )
+    options.add_argument(
+        "--mobile-networks",
+        type=Path,
+        metavar="FILE",
+        help="prefixes that mobile routers may have (RFC 3963), by their home addresses, in TOML as below; without it, "
+        "mobile routers are refused with status 140",
     )
     options.add_argument(
         "--console",
@@ -125,7 +136,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def check(arguments: argparse.Namespace) -> Settings:
-    """Check options and turn them into settings. Raises SettingsError, KeyFileError."""
+    """Check options and turn them into settings. Raises SettingsError, KeyFileError, PrefixTableError."""
     prefix = _prefix(arguments.home_prefix)
     home_agent = _home_agent(arguments.home_agent, prefix)
     if not LIFETIME_UNIT <= arguments.max_lifetime <= MAX_LIFETIME:
@@ -142,8 +153,11 @@ def check(arguments: argparse.Namespace) -> Settings:
     for address in keys or ():
         if IPv6Address(address) not in prefix:
             raise KeyFileError(f'{arguments.keys}: ["{address}"]: not in the home prefix {prefix}')
+    networks = NO_MOBILE_NETWORKS
+    if arguments.mobile_networks is not None:
+        networks = load_prefix_table(arguments.mobile_networks, prefix)
     return Settings(
-        policy=Policy(home_agent, prefix, arguments.max_lifetime, arguments.max_bindings, keys),
+        policy=Policy(home_agent, prefix, arguments.max_lifetime, arguments.max_bindings, keys, networks),
         home_link=arguments.home_link,
         console=None if arguments.no_console else _console(arguments.console),
         journal=arguments.journal,

@@ -19,6 +19,8 @@ def render(binding: Binding, home_agent: str, link: str, tunnel: str, now: float
             strict=True,
         )
     )
+    networks = (prefix.split("/") for prefix in binding.mobile_networks)
+    more = "".join(f" MNP: {unshortened(network)}/{length}\n" for network, length in networks)
     left = str(math.floor(binding.due - now)) if binding.state is State.REGISTERED else "-"
     extra = f" tunnel {tunnel} link {link}" if verbose else ""
     # No Mobile Prefix Advertisements are sent here: show mpa as UMIP does before its first one.
@@ -26,5 +28,5 @@ def render(binding: Binding, home_agent: str, link: str, tunnel: str, now: float
         f"{underline}hoa {unshortened(binding.home_address)}{plain}{nonce}{bold} status {binding.state}{plain}\n"
         f" coa {unshortened(binding.care_of_address)}{nonce} flags {flags}\n"
         f" local {unshortened(home_agent)}{extra}\n"
-        f" lifetime {left} / {binding.lifetime} seq {update.sequence} unreach 0 mpa - / 0 retry 0\n"
+        f" lifetime {left} / {binding.lifetime} seq {update.sequence} unreach 0 mpa - / 0 retry 0\n{more}"
     )

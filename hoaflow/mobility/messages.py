@@ -12,7 +12,10 @@ MAX_LIFETIME = 0xFFFF * LIFETIME_UNIT
 
 
 class Status(IntEnum):
-    """Status of a Binding Acknowledgement (RFC 6275, section 6.1.8; RFC 4285, section 7); 128 and above: refused."""
+    """Status of a Binding Acknowledgement; 128 and above: refused.
+
+    RFC 6275, section 6.1.8; of mobile routers RFC 3963, section 4.2; of authentication RFC 4285, section 7.
+    """
 
     ACCEPTED = 0
     REASON_UNSPECIFIED = 128
@@ -24,6 +27,10 @@ class Status(IntEnum):
     DUPLICATE_ADDRESS = 134
     SEQUENCE_OUT_OF_WINDOW = 135
     REGISTRATION_TYPE_CHANGE = 139
+    MOBILE_ROUTER_NOT_PERMITTED = 140
+    INVALID_PREFIX = 141
+    NOT_AUTHORISED_FOR_PREFIX = 142
+    FORWARDING_SETUP_FAILED = 143
     AUTHENTICATION_FAILED = 146
 
 
@@ -51,7 +58,8 @@ class BindingUpdate:
     """A Binding Update. Addresses are RFC 5952 strings; `lifetime` is in seconds, 0 for a deregistration.
 
     The acknowledgement goes to `source`. `care_of_address` differs from it only if there was an Alternate Care-of
-    Address option.
+    Address option. `mobile_router`: the sender has mobile networks (flag R, RFC 3963, section 4.1); `mobile_networks`
+    are the prefixes that it names, in the form of RFC 5952, none in implicit mode.
     """
 
     source: str
@@ -64,6 +72,8 @@ class BindingUpdate:
     home_registration: bool = True
     link_local: bool = False
     key_management: bool = False
+    mobile_router: bool = False
+    mobile_networks: tuple[str, ...] = ()
     authentication: MnHaAuthentication | None = None
 
     @property
@@ -79,7 +89,10 @@ class BindingUpdate:
 
 @dataclass(frozen=True, slots=True)
 class BindingAcknowledgement:
-    """A Binding Acknowledgement for `home_address`, sent to `destination`. `lifetime` is in seconds."""
+    """A Binding Acknowledgement for `home_address`, sent to `destination`. `lifetime` is in seconds.
+
+    `mobile_router`: the home agent takes the sender of the update for a mobile router (flag R, RFC 3963, section 4.2).
+    """
 
     source: str
     destination: str
@@ -87,6 +100,7 @@ class BindingAcknowledgement:
     sequence: int
     status: int
     lifetime: int
+    mobile_router: bool = False
     authentication: MnHaAuthentication | None = None
 
     @property

@@ -112,9 +112,10 @@ class Tunnels:
         """Whether the kernel itself relays ICMPv6 errors about tunnel packets to correspondent nodes."""
         return self._plane.relays_errors
 
-    def carries(self, home_address: str, care_of_address: str) -> bool:
-        """Tell whether a home address's traffic is tunnelled to this care-of address."""
-        return self._wanted.get(home_address) == care_of_address
+    def carries(self, home_address: str, care_of_address: str | None = None) -> bool:
+        """Tell whether a home address's traffic is tunnelled, and to this care-of address if one is given."""
+        found = self._wanted.get(home_address)
+        return found is not None and care_of_address in (found, None)
 
     def carries_packet_of(self, error: TunnelPacketError) -> bool:
         """Tell whether an ICMPv6 error is about a packet that is tunnelled here."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parse and build Mobile IPv6 packets (RFC 6275).
+"""Parse and build Mobile IPv6 packets (RFC 6275), also those of mobile routers (RFC 3963).
 
 Mobility Headers are parsed and built by scapy, the extension headers before them are parsed by
 `hoaflow.mobility.extension_headers`.
@@ -7,7 +7,7 @@ Mobility Headers are parsed and built by scapy, the extension headers before the
 
 import struct
 from dataclasses import dataclass
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, IPv6Network
 from typing import Any
 
 from scapy.error import Scapy_Exception
@@ -21,6 +21,7 @@ from scapy.layers.inet6 import (
     IPv6ExtHdrDestOpt,
     IPv6ExtHdrRouting,
     MIP6OptAltCoA,
+    MIP6OptMobNetPrefix,
     MIP6OptMsgAuth,
     Pad1,
     PadN,
@@ -52,7 +53,7 @@ HOP_LIMIT = 64
 MINIMUM_MTU = 1280
 
 # Bits of scapy's FlagsField; A is the highest.
-_ACKNOWLEDGE, _HOME_REGISTRATION, _LINK_LOCAL, _KEY_MANAGEMENT = 0x40, 0x20, 0x10, 0x08
+_ACKNOWLEDGE, _HOME_REGISTRATION, _LINK_LOCAL, _KEY_MANAGEMENT, _MOBILE_ROUTER = 0x40, 0x20, 0x10, 0x08, 0x02
 
 
 class _MnHaOption(MIP6OptMsgAuth):
@@ -137,6 +138,8 @@ def parse_binding_update(packet: MobilityPacket) -> BindingUpdate:
         home_registration=bool(flags & _HOME_REGISTRATION),
         link_local=bool(flags & _LINK_LOCAL),
         key_management=bool(flags & _KEY_MANAGEMENT),
+        mobile_router=bool(flags & _MOBILE_ROUTER),
+        mobile_networks=_mobile_networks(message),
         authentication=authentication(message, packet.payload),
     )
 
@@ -151,6 +154,7 @@ def parse_binding_acknowledgement(packet: MobilityPacket) -> BindingAcknowledgem
         sequence=message.seq,
         status=message.status,
         lifetime=message.mhtime * LIFETIME_UNIT,
+        mobile_router=bool(int(message.flags) & _MOBILE_ROUTER),
         authentication=authentication(message, packet.payload),
     )
 
@@ -168,11 +172,14 @@ def binding_update_header(update: BindingUpdate, spi: int | None = None, authent
         | _HOME_REGISTRATION * update.home_registration
         | _LINK_LOCAL * update.link_local
         | _KEY_MANAGEMENT * update.key_management
+        | _MOBILE_ROUTER * update.mobile_router
     )
     options: list[Packet] = []
     if not update.from_home:
         # RFC 6275, section 11.7.1: without IPsec a home registration names its care-of address in this option.
         options.append(MIP6OptAltCoA(acoa=update.care_of_address))
+    networks = [IPv6Network(prefix) for prefix in update.mobile_networks]
+    options += [MIP6OptMobNetPrefix(plen=each.prefixlen, prefix=str(each.network_address)) for each in networks]
     options += authentication_option(spi, authenticator)
     return MIP6MH_BU(
         cksum=0, seq=update.sequence, flags=flags, mhtime=update.lifetime // LIFETIME_UNIT, options=options
@@ -186,7 +193,7 @@ def binding_acknowledgement_header(
     return MIP6MH_BA(
         cksum=0,
         status=acknowledgement.status,
-        flags=0,
+        flags=_MOBILE_ROUTER * acknowledgement.mobile_router,
         res2=0,
         seq=acknowledgement.sequence,
         mhtime=acknowledgement.lifetime // LIFETIME_UNIT,
@@ -227,6 +234,19 @@ def parameter_problem_packet(source: str, data: bytes, problem: ParameterProblem
     packet = IPv6(src=source, dst=str(IPv6Address(data[8:24])), hlim=HOP_LIMIT)
     packet /= ICMPv6ParamProblem(code=problem.code, ptr=problem.pointer)
     return bytes(packet / Raw(data[: MINIMUM_MTU - len(packet)]))
+
+
+def _mobile_networks(message: Any) -> tuple[str, ...]:
+    """Return the prefixes of the Mobile Network Prefix options (RFC 3963, section 4.3). Raises MalformedPacketError."""
+    options = [option for option in message.options if isinstance(option, MIP6OptMobNetPrefix)]
+    if wrong := [f"{option.olen} and prefix length {option.plen}" for option in options if not _is_prefix(option)]:
+        raise MalformedPacketError(f"a Mobile Network Prefix option has length {wrong[0]}, expected 18 and up to 128")
+    prefixes = (IPv6Network((str(option.prefix), option.plen), strict=False) for option in options)
+    return tuple(dict.fromkeys(map(str, prefixes)))
+
+
+def _is_prefix(option: Any) -> bool:
+    return bool(option.olen == 18 and option.plen <= 128)
 
 
 def _pseudo_header(source: str, destination: str, length: int) -> bytes:

@@ -201,7 +201,7 @@ class Lab(Environment):
         return node
 
     def _start(self) -> None:
-        for name in NAMES:
+        for name in self.names:
             self._ip(f"netns add {self.namespace(name)}")
             self.run(name, "ip link set lo up")
             self.run(name, "sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.all.accept_dad=0")

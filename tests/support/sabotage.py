@@ -18,10 +18,12 @@ from scapy.layers.inet6 import IPv6
 
 from hoaflow.home_agent.declaration import declaration
 from hoaflow.home_agent.home_link import HomeLink
+from hoaflow.home_agent.mobile_networks import MobileNetworks
 from hoaflow.home_agent.settings import check, parser
 from hoaflow.mobility.tunnel_counters import TunnelCounters
 from hoaflow.mobility.tunnels import Tunnels
 from hoaflow.tunnel.namespace import in_namespace
+from tests.support.checkout import CHECKOUT
 from tests.support.mobility import (
     CARE_OF_1,
     CN,
@@ -39,7 +41,8 @@ from tests.support.waiting import wait_for
 T = TypeVar("T")
 
 FORGED, METRICS, CONSOLE = "2001:db8:99::bad", "127.0.0.1:9109", ("127.0.0.1", 7777)
-OPTIONS = ("--insecure", "--metrics", METRICS)
+NETWORK = "2001:db8:aa:1::/64"
+OPTIONS = ("--insecure", "--metrics", METRICS, "--mobile-networks", str(CHECKOUT / "tests/data/mobile-networks.toml"))
 ANSWER = "bytes from"
 
 # Without end: tunnel packets from the mobile node's care-of address with somebody else's home address inside.
@@ -91,6 +94,10 @@ COMMON: dict[str, Sequence[str]] = {
     f"route {HOME_PREFIX} dev hl": [
         f"ip -6 route del {HOME_PREFIX} dev hl",
         f"ip -6 route add {HOME_PREFIX} dev u0 metric 1",
+    ],
+    "routes to mobile networks dev hl": [
+        f"ip -6 route del {NETWORK}",
+        f"ip -6 route replace {NETWORK} via {UPLINK_HOP} proto 105",
     ],
     "proxy entries on the home link": [
         f"ip -6 neigh del proxy {HOME_ADDRESS} dev hl",
@@ -210,10 +217,9 @@ def _declared() -> list[str]:
     own = ["--home-agent", HOME_AGENT, "--home-prefix", HOME_PREFIX, "--home-link", "hl"]
     policy = check(parser().parse_args([*own, *OPTIONS])).policy
     tunnels, link = Tunnels(policy.home_agent), HomeLink("hl", policy.home_agent)
+    networks, counters = MobileNetworks(policy.mobile_networks, "hl", tunnels), TunnelCounters(policy.home_agent)
     try:
-        return [
-            str(each) for each in declaration(policy, tunnels, link, TunnelCounters(policy.home_agent), lambda: None)
-        ]
+        return [str(each) for each in declaration(policy, tunnels, link, networks, counters, lambda: None)]
     finally:
         tunnels.close()
         link.close()

@@ -57,6 +57,18 @@ def test_the_first_update() -> None:
     assert node.tick(5.1) is None
 
 
+def test_a_mobile_router_names_its_networks_and_wants_them_confirmed() -> None:
+    networks = ("2001:db8:aa::/64",)
+    node = Registration(HOME_ADDRESS, HOME_AGENT, 60, 100, None, mobile_router=True, named_networks=networks)
+    node.attach(CARE_OF_1, 0.0)
+    update = sent(node, 0.0)
+    assert (update.mobile_router, update.mobile_networks) == (True, networks)
+    # A home agent that knows no mobile routers has taken it for a mobile node.
+    assert node.acknowledged(answer(update), 0.5) is Outcome.REFUSED
+    update = sent(node, 40.0)
+    assert node.acknowledged(answer(update, mobile_router=True), 41.0) is Outcome.REGISTERED
+
+
 def test_without_an_answer_it_asks_again_ever_more_rarely_with_new_sequence_numbers() -> None:
     node = registration()
     node.attach(CARE_OF_1, 0.0)

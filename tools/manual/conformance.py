@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Generate docs/conformance.md from conformance.toml: what RFC 6275 requires, and which test shows that it is met."""
+"""Generate docs/conformance.md from conformance.toml: what RFCs require, and which test shows that it is met."""
 
 import tomllib
 from collections import Counter
@@ -13,10 +13,11 @@ HEAD = """\
 <!-- Made by `make pages` from tools/manual/conformance.toml. -->
 # Conformance
 
-What RFC 6275 requires of a home agent and of a mobile node in its sections 5, 6, 8.4, 9, 10 and 11, and which test
-shows that `hoaflow-ha` and the emulated mobile node of the topologies do it. The groups are those of the IPv6 Ready
-test plans (TAHI). Sections are those of RFC 6275, unless another RFC's number stands in front. What is not met is said,
-with the reason: `hoaflow-ha` is the home agent for tests, demonstrations and small networks; UMIP has what it lacks.
+What RFC 6275 requires of a home agent and of a mobile node in its sections 5, 6, 8.4, 9, 10 and 11, and RFC 3963 of
+home agents and mobile routers, and which test shows that `hoaflow-ha` and the emulated mobile node of the topologies do
+it. The groups are those of the IPv6 Ready test plans (TAHI). Sections are those of RFC 6275, unless another RFC's
+number stands in front. What is not met is said, with the reason: `hoaflow-ha` is the home agent for tests,
+demonstrations and small networks; UMIP has what it lacks.
 
 {summary}
 """

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.inet6 import MIP6MH_BU, IPv6, IPv6ExtHdrRouting, MIP6OptAltCoA, MIP6OptMsgAuth, Pad1
-from scapy.utils import rdpcap
+from scapy.utils import checksum, rdpcap
 
 from hoaflow.mobility import wire
 from hoaflow.mobility.authentication import SecurityAssociation
@@ -92,13 +92,14 @@ def test_binding_acknowledgements_come_out_as_umip_sent_them(captured: bytes) ->
 @given(
     sequence=st.integers(0, 0xFFFF),
     units=st.integers(0, 0xFFFF),
-    flags=st.tuples(st.booleans(), st.booleans(), st.booleans(), st.booleans()),
+    flags=st.tuples(st.booleans(), st.booleans(), st.booleans(), st.booleans(), st.booleans()),
+    networks=st.lists(st.sampled_from(["2001:db8:aa:1::/64", "2001:db8:bb::/48", "::/0"]), unique=True),
     authenticated=st.booleans(),
 )
 def test_binding_updates_survive_the_wire(
-    sequence: int, units: int, flags: tuple[bool, bool, bool, bool], authenticated: bool
+    sequence: int, units: int, flags: tuple[bool, bool, bool, bool, bool], networks: list[str], authenticated: bool
 ) -> None:
-    acknowledge, home_registration, link_local, key_management = flags
+    acknowledge, home_registration, link_local, key_management, mobile_router = flags
     update = replace(
         UPDATE,
         sequence=sequence,
@@ -107,6 +108,8 @@ def test_binding_updates_survive_the_wire(
         home_registration=home_registration,
         link_local=link_local,
         key_management=key_management,
+        mobile_router=mobile_router,
+        mobile_networks=tuple(networks),
     )
     found = read_update(update_packet(update, ASSOCIATION if authenticated else None))
     assert replace(found, authentication=None) == update
@@ -126,6 +129,39 @@ def test_an_acknowledgement_to_the_home_address_has_no_routing_header() -> None:
     packet = wire.binding_acknowledgement_packet(acknowledgement, header)
     assert packet[6] == 135
     assert wire.parse_binding_acknowledgement(wire.parse_packet(packet)) == acknowledgement
+
+
+@pytest.mark.parametrize("mobile_router", [True, False])
+def test_an_acknowledgement_says_whether_it_is_a_mobile_routers(mobile_router: bool) -> None:
+    acknowledgement = replace(ACKNOWLEDGEMENT, mobile_router=mobile_router)
+    header = wire.binding_acknowledgement_header(acknowledgement)
+    assert bytes(header)[7] == 0x40 * mobile_router  # after K (RFC 3963, section 4.2)
+    packet = wire.binding_acknowledgement_packet(acknowledgement, header)
+    assert wire.parse_binding_acknowledgement(wire.parse_packet(packet)) == acknowledgement
+
+
+def test_a_mobile_routers_update_is_what_rfc_3963_says() -> None:
+    update = replace(UPDATE, mobile_router=True, mobile_networks=("2001:db8:aa:1::/64",))
+    header = bytes(wire.binding_update_header(update))
+    assert header[8] == 0b11000100  # A, H and R (section 4.1)
+    at = header.index(bytes([6, 18, 0, 64]))  # section 4.3
+    assert at % 8 == 4
+    assert header[at + 4 : at + 20] == socket.inet_pton(socket.AF_INET6, "2001:db8:aa:1::")
+    # What is wrong in the option spoils the message; bits behind the prefix are ignored.
+    inside = update_packet(update)
+    at += 64
+    assert read_update(_patched(inside, at + 19, 1)).mobile_networks == update.mobile_networks
+    with pytest.raises(MalformedPacketError, match="expected 18 and up to 128"):
+        read_update(_patched(inside, at + 3, 129))
+
+
+def _patched(packet: bytes, at: int, value: int) -> bytes:
+    """Return a Binding Update's packet with another octet, and the checksum for that."""
+    home, agent = (socket.inet_pton(socket.AF_INET6, each) for each in (UPDATE.home_address, UPDATE.destination))
+    data = packet[:at] + bytes([value]) + packet[at + 1 :]
+    header = data[64:68] + b"\0\0" + data[70:]
+    total = checksum(home + agent + struct.pack("!II", len(header), 135) + header)
+    return data[:68] + struct.pack("!H", total) + data[70:]
 
 
 def test_binding_error_survives_the_wire() -> None:

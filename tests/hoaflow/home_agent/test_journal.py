@@ -3,6 +3,7 @@
 
 import os
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,16 @@ def test_what_was_committed_is_found_again(tmp_path: Path) -> None:
         r.home_address: r for r in (record(1, sequence=2), record(2, sequence=None), record(3, 4, care_of=None))
     }
     assert path.stat().st_mode & 0o077 == 0
+
+
+def test_mobile_networks_are_found_again(tmp_path: Path) -> None:
+    plain = record(1)
+    assert plain.update is not None
+    networks = ("2001:db8:aa:1::/64", "2001:db8:aa:2::/64")
+    router = replace(plain, update=replace(plain.update, mobile_router=True, mobile_networks=networks))
+    write(tmp_path / "journal", router)
+    journal = read(tmp_path / "journal")
+    assert (journal.damages, journal.records) == ([], {router.home_address: router})
 
 
 def test_a_home_address_of_which_nothing_is_left_is_forgotten(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import selectors
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import repeat
 
 import pytest
@@ -57,6 +58,15 @@ def test_the_answers_are_umips(capture: str, left: int, lines: list[str]) -> Non
     captured = (DATA / "mipv6" / capture).read_bytes()
     same = PREFIX_ADVERTISEMENT.sub(b"mpa", seen)
     assert same == PREFIX_ADVERTISEMENT.sub(b"mpa", captured)
+
+
+def test_mobile_networks_are_shown_as_umip_does() -> None:
+    care_of, networks = "2001:db8:2:0:4cd1:4fff:fe22:ae63", ("2001:db8:aa:1::/64", "2001:db8:aa:2::/64")
+    update = replace(UPDATE, source=care_of, care_of_address=care_of, sequence=32619, mobile_router=True)
+    binding = Binding(update, State.REGISTERED, 60, 60.0, networks)
+    seen = dialogue(Session({"bc": cache(binding, 7.0)}), "bc")
+    captured = (DATA / "nemo" / "vt-registered-nemo.bin").read_bytes()
+    assert PREFIX_ADVERTISEMENT.sub(b"mpa", seen) == PREFIX_ADVERTISEMENT.sub(b"mpa", captured)
 
 
 def test_the_empty_cache_is_umips() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from hoaflow.home_agent.declaration import declaration
 from hoaflow.home_agent.home_link import HomeLink
+from hoaflow.home_agent.mobile_networks import MobileNetworks
 from hoaflow.home_agent.settings import check, parser
 from hoaflow.mobility.tunnels import Tunnels
 from hoaflow.mobility.upkeep import Upkeep
@@ -58,7 +59,8 @@ def kept(use: Callable[[Kept], None]) -> None:
     """Call `use` with a home agent's part of the current namespace."""
     policy = check(parser().parse_args(OPTIONS)).policy
     tunnels, link = Tunnels(policy.home_agent), HomeLink("hl", policy.home_agent)
-    wanted = declaration(policy, tunnels, link, None, lambda: None)
+    networks = MobileNetworks(policy.mobile_networks, "hl", tunnels)
+    wanted = declaration(policy, tunnels, link, networks, None, lambda: None)
     set_up(wanted, lambda _: None)
     for number in range(1, BINDINGS + 1):
         tunnels.tunnel(f"2001:db8:99::1:{number:x}", f"2001:db8:2::{number:x}")

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The network to roam in with a mobile router in place of the mobile node, and a node `nn` behind it (RFC 3963)."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from tests.support.mobility import HOME_ADDRESS, NAMES, UPLINK, Lab, Node
+
+NETWORK, OTHER_NETWORK = "2001:db8:aa:1::/64", "2001:db8:aa:2::/64"
+ROUTER_SIDE, NODE = "2001:db8:aa:1::1", "2001:db8:aa:1::100"
+
+
+def prefix_table(directory: Path, table: Mapping[str, list[str]] | None = None) -> str:
+    """Return a file of mobile networks by home address; by default, the mobile router may have NETWORK."""
+    path = directory / "mobile-networks.toml"
+    lines = table or {HOME_ADDRESS: [NETWORK]}
+    path.write_text("".join(f'"{router}" = {prefixes!r}\n' for router, prefixes in lines.items()))
+    return str(path)
+
+
+class NemoLab(Lab):
+    """The lab with a node in the mobile network. `mobile_router` starts the mobile router."""
+
+    names: ClassVar[tuple[str, ...]] = (*NAMES, "nn")
+
+    def mobile_router(self, *arguments: str) -> Node:
+        """Start the mobile node as a mobile router, without authentication."""
+        return self.mobile_node("--insecure", "--mobile-network", NETWORK, *arguments)
+
+    def _start(self) -> None:
+        super()._start()
+        self._veth("nn", "n0", "mn", "net0")
+        self.run("nn", f"ip address add {NODE}/64 dev n0 nodad")
+        self.run("mn", f"ip address add {ROUTER_SIDE}/64 dev net0 nodad")
+        self.run("nn", f"ip -6 route add default via {ROUTER_SIDE}")
+        self.run("rt", f"ip -6 route add {NETWORK} via {UPLINK}")
