@@ -168,7 +168,7 @@ class Lab:
         hosts = [*self.plan.routers, *(each.name for each in self.plan.anchors)]
         return Inventory(
             {name: usage(self.process(name).pid) for name in names if self.process(name).running},
-            {host: frozenset(self.bed.run("ip", "netns", "list", node=host).split("\n")) for host in hosts},
+            {host: namespaces(self.bed.run("ip", "netns", "list", node=host)) for host in hosts},
         )
 
     # Links and moves
@@ -284,6 +284,11 @@ class Lab:
     def pace(self) -> Pace:
         """Return how slowly programs went on since traffic began."""
         return Pace(load(self.beats.read_text()))
+
+
+def namespaces(listing: str) -> frozenset[str]:
+    """Return the names that `ip netns list` shows. A namespace that is made again has another id beside its name."""
+    return frozenset(line.split()[0] for line in listing.splitlines())
 
 
 def usage(pid: int) -> Usage:
