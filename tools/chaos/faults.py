@@ -62,8 +62,10 @@ MENDED = Loss(10.0)  # what only lasts until somebody mends it, on a busy machin
 ENDS = Loss(15.0, after_end=True)
 
 
+# A gateway that starts again asks who is there, and registers them.
+SERVES = Loss(5.0, after_end=True)
 # What a tunnel on the narrower link does not carry is lost until its sender has been told.
-TOLD = Loss(5.0, over=links.NARROW - 40)
+TOLD = Loss(2.0, over=links.NARROW - 40)
 
 
 def _inside(what: str, *command: str) -> Fault:
@@ -123,7 +125,7 @@ TABLE = (
     *_short_of_memory("anchor", "{anchor}"),
     Fault("anchor without descriptors", PROCESSES, "{anchor}", _FEW, _MANY, MEDIUM),
     Fault("home agent's disk full", PROCESSES, "{home_agent}", processes.fill_disk, processes.free_disk, MEDIUM),
-    Fault("gateway killed", PROCESSES, "{gateway}", processes.kill, processes.restart, MEDIUM, ENDS),
+    Fault("gateway killed", PROCESSES, "{gateway}", processes.kill, processes.restart, MEDIUM, SERVES),
     Fault("gateway stopped", PROCESSES, "{gateway}", processes.stop, processes.resume, MEDIUM),
     *_short_of_memory("tunnel agent", "agent-{router}"),
     Fault("tunnel agent without descriptors", PROCESSES, "agent-{router}", _FEW, _MANY, MEDIUM),
