@@ -13,12 +13,10 @@ MOBILE_NODE_MAC = "02:00:00:00:0a:01"
 MOBILE_NODE_ADDRESS = "2001:db8:f1:1:0:ff:fe00:a01"
 """Made of prefix and MAC address (RFC 4291, appendix A)."""
 
-# Of mobile networks (RFC 3963): one behind the mobile node, a node in it, and another mobile node that visits it.
+# Of mobile networks (RFC 3963): the one behind the mobile node, and a node in it.
 MOBILE_NETWORK = "2001:db8:aa:1::/64"
 MOBILE_NETWORK_GATEWAY = "2001:db8:aa:1::1"
 MOBILE_NETWORK_NODE = "2001:db8:aa:1::100"
-VISITOR = "2001:db8:99::300"
-VISITOR_CARE_OF_ADDRESS = "2001:db8:aa:1::300"
 
 STRANGER = "2001:db8:2::66"
 

@@ -30,8 +30,8 @@ REST = f"http://{at.MANAGEMENT_ROOT}:{REST_PORT}"
 REST_TIMEOUT = 20.0
 START_TIMEOUT = 120.0
 EVENT_TIMEOUT = 60.0
-# Of the security associations between mobile nodes and home agent (RFC 4285); of this emulation only.
-KEY = "686f61666c6f77206f6e6c7920696e2061206c61"
+# The security association between mobile node and home agent (RFC 4285); of this emulation only.
+KEYS = f'["{at.HOME_ADDRESS}"]\nspi = 256\nkey = "686f61666c6f77206f6e6c7920696e2061206c61"\n'
 
 HOME = "home"
 
@@ -59,8 +59,6 @@ class Deployment:
     home_address: ClassVar[str] = at.HOME_ADDRESS
     mobile_networks: ClassVar[tuple[str, ...]] = ()
     """Prefixes of mobile networks, which lie outside the anchored prefix."""
-    keys_of: ClassVar[tuple[str, ...]] = (at.HOME_ADDRESS,)
-    """Home addresses of the mobile nodes that share a key with the home agent."""
     bridge_options: ClassVar[tuple[str, ...]] = ()
     unsent_is_lost: ClassVar[bool] = True
     """Whether what the mobile node can't send, as it has no link, is lost by whoever manages its mobility."""
@@ -83,7 +81,7 @@ class Deployment:
         self.routers = bed.topology.routers
         self.keys = bed.logs.parent / "keys.toml"
         self.keys.touch(mode=0o600)
-        self.keys.write_text("".join(f'["{address}"]\nspi = 256\nkey = "{KEY}"\n' for address in self.keys_of))
+        self.keys.write_text(KEYS)
         dpids = {router: bed.network[router].dpid for router in self.routers}
         self.anchored = (self.anchored_prefix, *self.mobile_networks)
         self.tokens = Tokens(bed.logs.parent, self.anchor, self.anchored, dpids, self.other_clients)
