@@ -4,10 +4,11 @@
 from collections.abc import Callable
 
 from hoaflow.home_agent.cache import Policy
-from hoaflow.home_agent.home_link import AnnouncedMac, Bound, HomeLink, LinkLocalAddress, OwnAddress, Up
+from hoaflow.home_agent.home_link import AnnouncedMac, Bound, HomeLink, LinkLocalAddress
 from hoaflow.home_agent.mobile_networks import MobileNetworks
 from hoaflow.home_agent.pods.serving import Gate
 from hoaflow.mobility.binding_objects import ProxyEntries
+from hoaflow.mobility.home_links import OwnAddress, Up
 from hoaflow.mobility.objects import MainRule, ProxyNeighbours, RestoredSetting
 from hoaflow.mobility.packet_io import Guard, home_address_option_for, mobility_header_for
 from hoaflow.mobility.routes import LINK_LOCAL, OnLinkRoute

@@ -6,7 +6,7 @@ import hmac
 import os
 import stat
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import AddressValueError, IPv6Address
 from pathlib import Path
@@ -48,6 +48,14 @@ def load_keys(path: Path) -> Mapping[str, SecurityAssociation]:
     Returns associations by the peers' addresses (RFC 5952): mobile nodes' home addresses, or those of access gateways
     and anchors. Raises KeyFileError, also if others can read the file.
     """
+    return {
+        _address(path, name): SecurityAssociation(*spi_and_key(f'{path}: ["{name}"]', table))
+        for name, table in key_tables(path)
+    }
+
+
+def key_tables(path: Path) -> Iterable[tuple[str, object]]:
+    """Return the tables of a key file by their names. Raises KeyFileError, also if others can read the file."""
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
@@ -60,7 +68,7 @@ def load_keys(path: Path) -> Mapping[str, SecurityAssociation]:
         tables = tomllib.loads(content.decode())
     except (ValueError, RecursionError) as error:  # tomllib's own, bad UTF-8, integers too long, nesting too deep
         raise KeyFileError(f"{path}: not TOML: {error}") from error
-    return {_address(path, name): _association(f'{path}: ["{name}"]', table) for name, table in tables.items()}
+    return tables.items()
 
 
 def _address(path: Path, text: str) -> str:
@@ -70,7 +78,8 @@ def _address(path: Path, text: str) -> str:
         raise KeyFileError(f'{path}: ["{text}"]: expected an IPv6 address: {error}') from error
 
 
-def _association(where: str, table: object) -> SecurityAssociation:
+def spi_and_key(where: str, table: object) -> tuple[int, bytes]:
+    """Return what a table of a key file says. Raises KeyFileError, which begins with `where`."""
     if not isinstance(table, dict) or set(table) != {"spi", "key"}:
         raise KeyFileError(f"{where}: expected a table with exactly spi and key")
     spi, text = table["spi"], table["key"]
@@ -82,4 +91,4 @@ def _association(where: str, table: object) -> SecurityAssociation:
         raise KeyFileError(f"{where}: key: expected hexadecimal digits in a string") from error
     if len(key) < MINIMUM_KEY_LENGTH:
         raise KeyFileError(f"{where}: key: expected {MINIMUM_KEY_LENGTH} bytes or more, got {len(key)}")
-    return SecurityAssociation(spi, key)
+    return spi, key

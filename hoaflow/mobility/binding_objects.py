@@ -19,8 +19,10 @@ from hoaflow.linux import (
     NLM_F_REPLACE,
     RTA_ENCAP,
     RTA_GATEWAY,
+    RTA_METRICS,
     RTA_OIF,
     RTA_PRIORITY,
+    RTAX_MTU,
     RTM_DELROUTE,
     RTM_NEWROUTE,
     RTN_UNICAST,
@@ -29,7 +31,7 @@ from hoaflow.tunnel.actual_state import ActualState, FoundRoute, MissingParent, 
 from hoaflow.tunnel.declaration import Steps, at_once
 from hoaflow.tunnel.links import LinkError
 from hoaflow.tunnel.rtnetlink import ROUTE, RouteSocket, attribute, attributes, route_body
-from hoaflow.tunnel.spoofing_filter import OUTER_IPV6, TABLE, SourcePair, SpoofingFilter
+from hoaflow.tunnel.spoofing_filter import SourcePair, SpoofingFilter
 
 T = TypeVar("T")
 OWNER = 16
@@ -57,13 +59,17 @@ def paused(things: Iterable[T]) -> Iterator[T | None]:
 
 
 class HostRoute(NamedTuple):
-    """The parts of a home address's route that are compared; `encap` as the kernel lists it (RTA_ENCAP)."""
+    """The parts of a home address's route that are compared.
+
+    `encap` as the kernel lists it (RTA_ENCAP); `mtu` in octets, 0 for that of the interface.
+    """
 
     protocol: int
     metric: int
     interface: int
     hop: str = ""
     encap: bytes = b""
+    mtu: int = 0
 
 
 class HostRoutes:
@@ -76,6 +82,7 @@ class HostRoutes:
         route: Callable[[ActualState, str], HostRoute],
         ours: Callable[[FoundRoute], bool],
         put: Callable[[Iterable[str]], None],
+        family: int = AF_INET6,
     ) -> None:
         """Declare them. `wanted` maps home addresses to what their routes lead to; it may change any time.
 
@@ -83,6 +90,7 @@ class HostRoutes:
         of some home addresses.
         """
         self._table, self._wanted, self._route, self._ours, self._put = table, wanted, route, ours, put
+        self._family, self._host = family, "/128" if family == AF_INET6 else "/32"
 
     def __str__(self) -> str:
         return f"routes of home addresses in table {self._table}"
@@ -110,7 +118,7 @@ class HostRoutes:
         self.make()
 
     def _compared(self, actual: ActualState) -> Steps[tuple[set[str], list[FoundRoute]]]:
-        read, wanted = actual.listed_routes(None, AF_INET6, self._table, 0), dict(self._wanted)
+        read, wanted = actual.listed_routes(None, self._family, self._table, 0), dict(self._wanted)
         right: set[str] = set()
         surplus = []
         for message in paused(read):
@@ -120,9 +128,9 @@ class HostRoutes:
             route = found_route(message)
             if route.table != self._table:
                 continue
-            home_address = route.prefix.removesuffix("/128")
+            home_address = route.prefix.removesuffix(self._host)
             leads_to = wanted.get(home_address)
-            says = HostRoute(route.protocol, route.metric, route.interface, route.hop, _encap(route))
+            says = HostRoute(route.protocol, route.metric, route.interface, route.hop, _encap(route), _mtu(route))
             if leads_to is not None and route.kind == RTN_UNICAST and self._route(actual, leads_to) == says:
                 right.add(home_address)
             elif leads_to is not None or self._ours(route):
@@ -155,15 +163,17 @@ class RouteMaker:
         """Make or replace routes. `interfaces` maps home addresses to the index of the outgoing interface."""
         common = attribute(RTA_PRIORITY, struct.pack("=I", metric))
         common += attribute(RTA_GATEWAY, hop) if hop else b""
-        bodies = {
-            home: self._body(home, common + attribute(RTA_OIF, struct.pack("=I", number)))
-            for home, number in interfaces.items()
-        }
+        self.put_all({home: common + attribute(RTA_OIF, struct.pack("=I", each)) for home, each in interfaces.items()})
+
+    def put_all(self, attributes_of: Mapping[str, bytes]) -> None:
+        """Make or replace routes. `attributes_of` maps home addresses to all else that their routes say."""
+        bodies = {home: self._body(home, rest) for home, rest in attributes_of.items()}
         self._request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, bodies)
 
-    def delete(self, home_address: str) -> None:
-        """Remove a route. Fine when it is not there."""
-        self._request(RTM_DELROUTE, 0, {home_address: self._body(home_address, b"")})
+    def delete(self, home_address: str, metric: int | None = None) -> None:
+        """Remove a route, of this metric if there may be several. Fine when it is not there."""
+        rest = b"" if metric is None else attribute(RTA_PRIORITY, struct.pack("=I", metric))
+        self._request(RTM_DELROUTE, 0, {home_address: self._body(home_address, rest)})
 
     def close(self) -> None:
         """Close its socket."""
@@ -195,7 +205,8 @@ class AcceptedPairs:
 
     def slices(self, actual: ActualState) -> Steps[str | None]:
         """See `Sliced`."""
-        if (OUTER_IPV6.family, TABLE) not in actual.tables(None):
+        table = self._pairs.table
+        if (table.family, table.name) not in actual.tables(None):
             raise MissingParent("nftables table of pairs is missing")
         parts, wanted = self._pairs.listed(), dict(self._wanted)
         right: set[str] = set()
@@ -278,3 +289,9 @@ class ProxyEntries:
 
 def _encap(route: FoundRoute) -> bytes:
     return dict(attributes(route.message[ROUTE.size :])).get(RTA_ENCAP, b"") if route.encap_type else b""
+
+
+def _mtu(route: FoundRoute) -> int:
+    metrics = dict(attributes(route.message[ROUTE.size :])).get(RTA_METRICS, b"")
+    found = dict(attributes(metrics)).get(RTAX_MTU)
+    return struct.unpack("=I", found)[0] if found else 0

@@ -61,5 +61,10 @@ class TunnelMtu:
 
     @staticmethod
     def _wanted(actual: ActualState) -> int:
-        mtus = [link.mtu for name, link in actual.links(None).items() if link.up and name not in ("lo", ENTRY, EXIT)]
-        return max(LEAST_MTU, min(mtus, default=USUAL_MTU) - IPV6_HEADER)
+        return tunnel_mtu(actual, IPV6_HEADER)
+
+
+def tunnel_mtu(actual: ActualState, outer_header: int) -> int:
+    """Return the octets that fit into a tunnel packet: the smallest MTU of all links that are up, less that header."""
+    mtus = [link.mtu for name, link in actual.links(None).items() if link.up and name not in ("lo", ENTRY, EXIT)]
+    return max(LEAST_MTU, min(mtus, default=USUAL_MTU) - outer_header)

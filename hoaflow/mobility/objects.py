@@ -2,6 +2,7 @@
 """Declare kinds of objects that only home agents, anchors and access gateways have; `hoaflow.tunnel` has the others."""
 
 import socket
+from dataclasses import replace
 
 from hoaflow.linux import AF_INET6, LOCAL_TABLE, MAIN_TABLE
 from hoaflow.tunnel.actual_state import ActualState
@@ -11,11 +12,11 @@ from hoaflow.tunnel.routing import MAIN_RULE, Rule
 
 
 class RestoredSetting:
-    """An IPv6 setting of the host: `remove` restores the value from before `make`."""
+    """A setting of the host, below net/`protocol`: `remove` restores the value from before `make`."""
 
-    def __init__(self, key: str, value: str) -> None:
-        self._setting = Setting(None, "ipv6", key, value)
-        self._path = setting_path(key, "ipv6")
+    def __init__(self, key: str, value: str, protocol: str = "ipv6") -> None:
+        self._setting = Setting(None, protocol, key, value)
+        self._path = setting_path(key, protocol)
         self._before: str | None = None
 
     def __str__(self) -> str:
@@ -54,12 +55,14 @@ class ProxyNeighbours(RestoredSetting):
 
 
 class MainRule:
-    """A rule looks into table main for all packets; `ip -6 rule flush` removes it, and the host then routes nothing.
+    """A rule looks into table main for all packets; `ip rule flush` removes it, and the host then routes nothing.
 
     It is the host's: it may have any preference, and `remove` leaves it.
     """
 
-    _rule = Rule(None, MAIN_RULE, MAIN_TABLE)
+    def __init__(self, family: int = AF_INET6) -> None:
+        self._family = family
+        self._rule = Rule(None, MAIN_RULE, MAIN_TABLE, family)
 
     def __str__(self) -> str:
         return str(self._rule)
@@ -67,7 +70,7 @@ class MainRule:
     def difference(self, actual: ActualState) -> str | None:
         """See `Declared`."""
         all_packets = self._rule.facts  # a rule of our own for some packets does not count
-        there = any(rule.facts == all_packets for rule in actual.rules(None, AF_INET6))
+        there = any(rule.facts == all_packets for rule in actual.rules(None, self._family))
         return None if there else "no rule looks into table main for all packets"
 
     def make(self) -> None:
@@ -84,9 +87,10 @@ class LocalRule:
     It is declared where the rules that must come before it exist at every moment.
     """
 
-    def __init__(self, preference: int, not_tunnelled_to: str = "") -> None:
+    def __init__(self, preference: int, not_tunnelled_to: str = "", family: int = AF_INET6) -> None:
         """Declare it. It does not apply to IPv6-in-IPv6 packets to `not_tunnelled_to`."""
-        self._rule = Rule(None, preference, LOCAL_TABLE)
+        self._kernels = Rule(None, 0, LOCAL_TABLE, family)
+        self._rule = Rule(None, preference, LOCAL_TABLE, family)
         if not_tunnelled_to:
             condition = f"{not_tunnelled_to}/128"
             self._rule = Rule(None, preference, LOCAL_TABLE, dst=condition, ip_proto=socket.IPPROTO_IPV6, invert=True)
@@ -105,17 +109,17 @@ class LocalRule:
         with ActualState() as actual:
             early = self._early(actual)
         for preference in early:
-            Rule(None, preference, LOCAL_TABLE).remove()
+            replace(self._kernels, preference=preference).remove()
 
     def remove(self) -> None:
         """See `Declared`."""
-        Rule(None, 0, LOCAL_TABLE).make()
+        self._kernels.make()
         self._rule.remove()
 
     def _early(self, actual: ActualState) -> list[int]:
         """Return the earlier preferences of rules that look into table local for any packet."""
-        all_packets = Rule(None, 0, LOCAL_TABLE).facts
-        rules = actual.rules(None, AF_INET6)
+        all_packets = self._kernels.facts
+        rules = actual.rules(None, self._kernels.family)
         return [
             rule.preference for rule in rules if rule.preference < self._rule.preference and rule.facts == all_packets
         ]

@@ -3,18 +3,18 @@
 
 from collections.abc import Mapping
 
-from hoaflow.addresses import parse_ipv6_address
-from hoaflow.linux import AF_INET6, MAIN_TABLE, RTN_UNICAST
+from hoaflow.addresses import parse_address
+from hoaflow.linux import AF_INET6, MAIN_TABLE, RT_SCOPE_LINK, RTN_UNICAST
 from hoaflow.mobility.binding_objects import paused, remove_routes
 from hoaflow.tunnel.actual_state import ActualState, FoundRoute
 from hoaflow.tunnel.declaration import Steps, at_once
-from hoaflow.tunnel.links import LinkError, netlink
+from hoaflow.tunnel.links import LinkError, family_of, netlink
 from hoaflow.tunnel.routing import FOREIGN
 
 SAMPLE = 1000
 """Most care-of addresses that one comparison looks up, at 23 µs each."""
 KERNEL, ON_LINK_METRIC = 2, 256
-"""Protocol and metric of the on-link route that the kernel makes for an address."""
+"""Protocol and, of IPv6, metric of the on-link route that the kernel makes for an address."""
 
 LINK_LOCAL = "fe80::/64"
 
@@ -32,7 +32,9 @@ class CareOfAddressRoutes:
 
     def __init__(self, home_agent: str, wanted: Mapping[str, str]) -> None:
         """Declare them. `wanted` maps home addresses to care-of addresses; it may change any time."""
-        self._home_agent, self._wanted = parse_ipv6_address(home_agent), wanted
+        self._home_agent, self._wanted = parse_address(home_agent), wanted
+        self._any = "::" if ":" in home_agent else "0.0.0.1"
+        """An address that only a default route leads to."""
         self._held: list[str] = []
 
     def __str__(self) -> str:
@@ -47,7 +49,7 @@ class CareOfAddressRoutes:
         self._held = list(dict.fromkeys(self._wanted.values())) or self._held
         asked = self._held[:: -(-len(self._held) // SAMPLE) or 1]
         running = {link.number for link in actual.links(None).values() if link.running}
-        default = self._reached(actual, "::", running, excluded=False)
+        default = self._reached(actual, self._any, running, excluded=False)
         reached = 0
         for address in paused(asked):
             if address is None:
@@ -60,14 +62,14 @@ class CareOfAddressRoutes:
 
     def make(self) -> None:
         """See `Declared`."""
-        raise LinkError("check the uplink and its routes: ip -6 route get CARE-OF-ADDRESS")
+        raise LinkError("check the uplink and its routes: ip route get CARE-OF-ADDRESS")
 
     def remove(self) -> None:
         """See `Declared`."""
 
     def _reached(self, actual: ActualState, address: str, running: set[int], excluded: bool) -> bool:
         """Tell whether packets to an address leave the host. `excluded` is the answer if it has no route."""
-        route = actual.route_to(None, parse_ipv6_address(address), self._home_agent)
+        route = actual.route_to(None, parse_address(address), self._home_agent)
         return excluded if route is None else route.kind == RTN_UNICAST and route.interface in running
 
 
@@ -78,7 +80,7 @@ class OnLinkRoute:
     """
 
     def __init__(self, prefix: str, interface: str) -> None:
-        self._prefix, self._interface = prefix, interface
+        self._prefix, self._interface, self._family = prefix, interface, family_of(prefix)
 
     def __str__(self) -> str:
         return f"route {self._prefix} dev {self._interface}"
@@ -100,7 +102,12 @@ class OnLinkRoute:
             return
         with netlink(None) as route:
             # Not "add": another link may have the same prefix.
-            route.route("append", dst=self._prefix, oif=index, proto=KERNEL, priority=ON_LINK_METRIC, family=AF_INET6)
+            kernels: dict[str, object] = {"proto": KERNEL, "family": self._family}
+            if self._family == AF_INET6:
+                kernels["priority"] = ON_LINK_METRIC
+            else:
+                kernels["scope"] = RT_SCOPE_LINK
+            route.route("append", dst=self._prefix, oif=index, **kernels)
 
     def remove(self) -> None:
         """Do nothing: it goes with the address."""
@@ -112,7 +119,7 @@ class OnLinkRoute:
         found = [
             route
             for protocol in (KERNEL, *FOREIGN)
-            for route in actual.routes(None, AF_INET6, MAIN_TABLE, protocol)
+            for route in actual.routes(None, self._family, MAIN_TABLE, protocol)
             if route.prefix == self._prefix
         ]
         right = [each for each in found if (each.kind, each.interface, each.hop) == (RTN_UNICAST, index, "")]

@@ -8,8 +8,6 @@ from typing import Any
 from hoaflow.router.errors import RouterError
 from hoaflow.router.ovsdb import BRIDGE, RECORDS, VLAN, Ovsdb, records
 from hoaflow.tunnel.actual_state import ActualState
-from hoaflow.tunnel.links import offloads_off, offloads_on
-from hoaflow.tunnel.namespace import Namespace
 
 Rows = dict[str, dict[str, Any]]
 
@@ -172,27 +170,6 @@ class FixedMac(DatabaseObject):
             there = self.difference(actual) is None
         self.ovsdb.run("--if-exists", "remove", "Bridge", self.bridge, "other_config", f'hwaddr="{self.mac}"')
         return there
-
-
-@dataclass(frozen=True)
-class NoOffloads:
-    """An interface without checksum and segmentation offloads, which what it is linked to would have to complete."""
-
-    namespace: Namespace
-    name: str
-
-    def __str__(self) -> str:
-        return f"checksum and segmentation offloads of {self.name} off"
-
-    def difference(self, actual: ActualState) -> str | None:
-        actual.link(self.namespace, self.name)
-        return f"offloads of {self.name} are on" if offloads_on(self.namespace, self.name) else None
-
-    def make(self) -> None:
-        offloads_off(self.namespace, self.name)
-
-    def remove(self) -> None:
-        """Do nothing: it goes with the interface."""
 
 
 def _several(cell: Any) -> list[str]:

@@ -4,7 +4,7 @@
 from dataclasses import dataclass
 
 from hoaflow.linux import AF_INET, AF_INET6, MAIN_TABLE
-from hoaflow.router.database_objects import BridgePort, DatabaseRecord, NoOffloads
+from hoaflow.router.database_objects import BridgePort, DatabaseRecord
 from hoaflow.router.endpoint import (
     ENC_IN,
     ENC_IN_SIDE,
@@ -51,6 +51,7 @@ from hoaflow.tunnel.objects import (
     Mtu,
     NamedNamespace,
     NftTable,
+    NoOffloads,
     OnlyAddresses,
     OnlyTables,
     Setting,

@@ -176,6 +176,27 @@ class Up:
 
 
 @dataclass(frozen=True)
+class NoOffloads:
+    """An interface without checksum and segmentation offloads, which what it is linked to would have to complete."""
+
+    namespace: Namespace
+    name: str
+
+    def __str__(self) -> str:
+        return f"checksum and segmentation offloads of {self.name} off"
+
+    def difference(self, actual: ActualState) -> str | None:
+        actual.link(self.namespace, self.name)
+        return f"offloads of {self.name} are on" if links.offloads_on(self.namespace, self.name) else None
+
+    def make(self) -> None:
+        links.offloads_off(self.namespace, self.name)
+
+    def remove(self) -> None:
+        """Do nothing: it goes with the interface."""
+
+
+@dataclass(frozen=True)
 class IpAddress:
     """An address on an interface, usable at once.
 

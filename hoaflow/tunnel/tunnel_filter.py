@@ -43,9 +43,9 @@ class TunnelMaps(Closing):
     Home addresses are text as for `Seg6Routes`. Every call is idempotent. Not thread safe.
     """
 
-    def __init__(self, namespace: Namespace, dev: str) -> None:
+    def __init__(self, namespace: Namespace, dev: str, hook: Hook = Hook.EGRESS) -> None:
         """Open the maps. Raises BpfError if the program is missing, NamespaceError."""
-        self._maps = _present_maps(namespace, dev)
+        self._maps = _present_maps(namespace, dev, hook)
         if self._maps is None:
             raise BpfError(f"the tunnel program is missing on {dev}{place(namespace)}")
 
@@ -90,26 +90,28 @@ class TunnelMaps(Closing):
 
 @dataclass(frozen=True)
 class TunnelProgram:
-    """The tunnel program for a home agent where packets leave an interface, and no other tc filter there."""
+    """The tunnel program for a home agent at a hook of an interface, and no other tc filter there."""
 
     namespace: Namespace
     dev: str
     home_agent: str
+    hook: Hook = Hook.EGRESS
 
     def __str__(self) -> str:
         return f"tunnel program for home agent {self.home_agent} on {self.dev}{place(self.namespace)}"
 
     def difference(self, actual: ActualState) -> str | None:
         number = actual.link(self.namespace, self.dev).number
-        if actual.filters(self.namespace, number, Hook.INGRESS):
-            return f"{self.dev} has another tc filter at ingress{place(self.namespace)}"
-        found = actual.filters(self.namespace, number, Hook.EGRESS)
+        other = next(each for each in Hook if each is not self.hook)
+        if actual.filters(self.namespace, number, other):
+            return f"{self.dev} has another tc filter at {other.name.lower()}{place(self.namespace)}"
+        found = actual.filters(self.namespace, number, self.hook)
         state = "is missing" if not found else "is not the only tc filter" if len(found) > 1 else self._state(found[0])
         return state and f"the tunnel program on {self.dev} {state}{place(self.namespace)}"
 
     def make(self) -> None:
         # With the present maps, no binding is lost; what else has been changed goes.
-        maps = _present_maps(self.namespace, self.dev) or _new_maps()
+        maps = _present_maps(self.namespace, self.dev, self.hook) or _new_maps()
         with contextlib.ExitStack() as opened:
             for each in maps.values():
                 opened.enter_context(each)
@@ -147,7 +149,7 @@ class TunnelProgram:
         options += attribute(TCA_BPF_NAME, NAME.encode() + b"\0")
         options += attribute(TCA_BPF_FLAGS, struct.pack("=I", DIRECT_ACTION))
         # In one step: no packet meets none.
-        tc.put(interface, Hook.EGRESS, "bpf", PREFERENCE, HANDLE, options)
+        tc.put(interface, self.hook, "bpf", PREFERENCE, HANDLE, options)
 
     def _clear(self, tc: Tc, all_of_them: bool = False) -> bool:
         """Remove other filters (with `all_of_them`, our own, too); returns whether there were any.
@@ -158,7 +160,7 @@ class TunnelProgram:
             (hook, each.info): each
             for hook in Hook
             for each in tc.filters(self._interface(), hook)
-            if all_of_them or hook is Hook.INGRESS or (each.preference, each.handle, each.kind) != OURS
+            if all_of_them or hook is not self.hook or (each.preference, each.handle, each.kind) != OURS
         }
         for (hook, _), each in found.items():
             tc.remove(self._interface(), hook, each)
@@ -176,13 +178,13 @@ def _program_number(found: Filter) -> int | None:
     return int(struct.unpack("=I", number)[0]) if found.kind == "bpf" and number else None
 
 
-def _present_maps(namespace: Namespace, dev: str) -> dict[int, PrefixMap] | None:
+def _present_maps(namespace: Namespace, dev: str, hook: Hook) -> dict[int, PrefixMap] | None:
     """Open the maps of the program that is attached, by the size of home addresses; None where there are none."""
     index = interface_index(namespace, dev)
     if index is None:
         return None
     with contextlib.closing(RouteSocket(namespace)) as netlink:
-        filters = Tc(netlink).filters(index, Hook.EGRESS)
+        filters = Tc(netlink).filters(index, hook)
     for found in filters:
         if found.preference == PREFERENCE and (number := _program_number(found)) is not None:
             with Program.of_number(number) as program:

@@ -19,7 +19,7 @@ from hoaflow.client.access import Access
 from hoaflow.linux import AF_INET6
 from hoaflow.router import agent as agent_module
 from hoaflow.router.agent import Agent, Interruption
-from hoaflow.router.database_objects import BridgePort, DatabaseRecord, NoOffloads
+from hoaflow.router.database_objects import BridgePort, DatabaseRecord
 from hoaflow.router.declaration import IcmpSource, declaration
 from hoaflow.router.endpoint import ENDS_MTU, TOUT, Endpoint
 from hoaflow.router.endpoint_routes import EndpointRoutes
@@ -40,6 +40,7 @@ from hoaflow.tunnel.objects import (
     Mtu,
     NamedNamespace,
     NftTable,
+    NoOffloads,
     OnlyAddresses,
     OnlyTables,
     Setting,
