@@ -12,7 +12,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from ipaddress import IPv6Network
+from ipaddress import ip_network
 from pathlib import Path
 
 from pyroute2 import IPRoute, NetlinkError
@@ -47,7 +47,7 @@ class ForeignLink:
     @property
     def network(self) -> str:
         """Return the on-link prefix, such as 2001:db8:2::/64."""
-        return str(IPv6Network((self.care_of_address, self.prefix_length), strict=False))
+        return str(ip_network((self.care_of_address, self.prefix_length), strict=False))
 
 
 class MobileKernel:

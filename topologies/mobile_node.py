@@ -6,40 +6,29 @@ if that is up, then the first foreign link that is. It prints each event as a JS
 """
 
 import argparse
-import json
 import random
 import selectors
 import signal
-import socket
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
+from functools import partial
 from ipaddress import IPv6Address, IPv6Interface
 from pathlib import Path
 
 from hoaflow.arguments import argument, ipv6_address, ipv6_prefix, whole_seconds
-from hoaflow.linux import RTMGRP_LINK
 from hoaflow.mobility import wire
 from hoaflow.mobility.authentication import KeyFileError, SecurityAssociation, load_keys
 from hoaflow.mobility.extension_headers import ROUTING, MalformedPacketError
 from hoaflow.mobility.messages import LIFETIME_UNIT, MAX_LIFETIME, BindingUpdate
 from hoaflow.mobility.neighbours import unsolicited_advertisement
 from hoaflow.mobility.packet_io import LinkSender, PacketReceiver, addressed_to, send_packet
-from hoaflow.tunnel.nft import NftError
-from hoaflow.tunnel.seg6 import Seg6Error
+from topologies.link_follower import KERNEL_ERRORS, LinkFollower, report
 from topologies.mobile_kernel import ForeignLink, MobileKernel
 from topologies.registration import Outcome, Registration
 
-KERNEL_ERRORS = (OSError, Seg6Error, NftError)
 
-
-def report(event: str, **facts: object) -> None:
-    """Print an event as one JSON object, with the time in seconds since the epoch."""
-    print(json.dumps({"event": event, "time": round(time.time(), 3), **facts}), flush=True)
-
-
-class MobileNode:
+class MobileNode(LinkFollower):
     """Register at the home agent from whichever link is up; `close` undoes `setup`, even a failed one."""
 
     def __init__(
@@ -54,9 +43,10 @@ class MobileNode:
         implicit: bool = False,
     ) -> None:
         """Be a mobile router if there are mobile `networks` (prefixes); `implicit`: name none to the home agent."""
-        self._home_address, self._home_agent, self._home_link = str(home_address.ip), home_agent, home_link
+        self._home_address, self._home_agent = str(home_address.ip), home_agent
         self._foreign_links, self._association = foreign_links, association
         self._kernel = MobileKernel(self._home_address, home_address.network.prefixlen, home_agent, home_link, networks)
+        super().__init__(home_link, [link.interface for link in foreign_links], self._kernel)
         self._registration = Registration(
             self._home_address,
             home_agent,
@@ -66,11 +56,6 @@ class MobileNode:
             mobile_router=bool(networks),
             named_networks=() if implicit else tuple(networks),
         )
-        self._selector = selectors.DefaultSelector()
-        self._undo = ExitStack()
-        self._where: str | None = None  # interface
-        self._settled = False  # whether it has ever looked where it is
-        self._stopped = False
 
     def setup(self) -> None:
         """Configure the kernel and open the sockets. Raises one of KERNEL_ERRORS."""
@@ -80,40 +65,9 @@ class MobileNode:
         for address in (self._home_address, *(link.care_of_address for link in self._foreign_links)):
             receiver = PacketReceiver(addressed_to(address, headers))
             self._undo.callback(receiver.close)
-            self._selector.register(receiver, selectors.EVENT_READ, receiver)
-        self._links = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
-        self._undo.callback(self._links.close)
-        self._links.bind((0, RTMGRP_LINK))
-        self._selector.register(self._links, selectors.EVENT_READ, None)
+            self._selector.register(receiver, selectors.EVENT_READ, partial(self._receive, receiver))
+        self.listen()
         report("started", home_address=self._home_address, home_agent=self._home_agent, tunnel=self._kernel.tunnel)
-
-    def run(self) -> None:
-        """Follow the links and keep the binding registered until `stop` is called."""
-        wake, self._wake = socket.socketpair()
-        with wake, self._wake:
-            self._selector.register(wake, selectors.EVENT_READ, None)
-            self._follow_links()
-            while not self._stopped:
-                self._tick()
-                due = self._registration.next_due()
-                timeout = None if due is None else max(0.0, due - time.monotonic())
-                for key, _ in self._selector.select(timeout):
-                    if isinstance(key.data, PacketReceiver):
-                        self._receive(key.data)
-                    elif key.fileobj is self._links:
-                        self._drain_links()
-                        self._follow_links()
-            self._selector.unregister(wake)
-
-    def stop(self) -> None:
-        """Make `run` return; safe to call from a signal handler."""
-        self._stopped = True
-        self._wake.send(b"\0")
-
-    def close(self) -> None:
-        """Remove all that `setup` configured; the home agent keeps the binding until its lifetime ends."""
-        self._undo.close()
-        self._selector.close()
 
     def _tick(self) -> None:
         bound = self._registration.bound
@@ -122,6 +76,9 @@ class MobileNode:
             report("expired", home_address=self._home_address)
         if update is not None:
             self._send(update)
+
+    def _next_due(self) -> float | None:
+        return self._registration.next_due()
 
     def _send(self, update: BindingUpdate) -> None:
         association = self._association
@@ -177,32 +134,6 @@ class MobileNode:
             report("advertisement-not-sent", reason=str(error))
         finally:
             sender.close()
-
-    def _drain_links(self) -> None:
-        try:
-            while self._links.recv(1 << 16):
-                pass
-        except BlockingIOError:
-            pass
-        except OSError as error:  # ENOBUFS: events were lost; the links are looked at anyway
-            report("link-events-lost", reason=str(error))
-
-    def _follow_links(self) -> None:
-        up = self._kernel.up()
-        target = next(self._preferred(up), None)
-        if self._settled and target == self._where and (target is None or self._kernel.has_address()):
-            return
-        try:
-            self._move(target)
-            self._settled = True
-        except KERNEL_ERRORS as error:
-            # An interface that goes down meanwhile takes its routes along; its event comes next.
-            self._where, self._settled = None, False
-            report("move-failed", link=target, reason=str(error))
-
-    def _preferred(self, up: set[str]) -> Iterator[str]:
-        candidates = (self._home_link, self._where, *(link.interface for link in self._foreign_links))
-        return (name for name in candidates if name is not None and name in up)
 
     def _move(self, target: str | None) -> None:
         now = time.monotonic()

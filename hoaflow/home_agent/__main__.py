@@ -6,11 +6,13 @@ import signal
 import sys
 
 from hoaflow import logs
-from hoaflow.home_agent.agent import HomeAgent
+from hoaflow.home_agent.agent import HomeAgent, Settings
 from hoaflow.home_agent.journal import JournalError
 from hoaflow.home_agent.pods.pod import Pod
 from hoaflow.home_agent.prefix_table import PrefixTableError
-from hoaflow.home_agent.settings import SettingsError, check, parser
+from hoaflow.home_agent.settings import MIPV4, SettingsError, check, check_mipv4, parser
+from hoaflow.mobile_ipv4.agent import HomeAgent as MobileIpv4HomeAgent
+from hoaflow.mobile_ipv4.agent import Settings as MobileIpv4Settings
 from hoaflow.mobility.authentication import KeyFileError
 from hoaflow.mobility.tunnels import KERNEL_ERRORS
 
@@ -22,8 +24,14 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     logs.set_up(arguments, public=[arguments.home_agent])
     try:
-        settings = check(arguments)
-        agent = HomeAgent(settings) if settings.shared is None else Pod(settings, settings.shared)
+        agent: HomeAgent | Pod | MobileIpv4HomeAgent
+        settings: Settings | MobileIpv4Settings
+        if arguments.protocol == MIPV4:
+            settings = check_mipv4(arguments)
+            agent = MobileIpv4HomeAgent(settings)
+        else:
+            settings = check(arguments)
+            agent = HomeAgent(settings) if settings.shared is None else Pod(settings, settings.shared)
     except (SettingsError, KeyFileError, PrefixTableError, JournalError) as error:
         print(f"hoaflow-ha: {error}", file=sys.stderr)
         return 2

@@ -3,7 +3,7 @@
 
 import argparse
 import socket
-from ipaddress import AddressValueError, IPv6Address, IPv6Network, NetmaskValueError
+from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, IPv6Network, NetmaskValueError
 from pathlib import Path
 
 from hoaflow import logs, metrics
@@ -13,11 +13,16 @@ from hoaflow.home_agent.agent import Settings
 from hoaflow.home_agent.cache import Policy
 from hoaflow.home_agent.pods.keys import Shared, endpoints_and_name
 from hoaflow.home_agent.prefix_table import NO_MOBILE_NETWORKS, load_prefix_table
+from hoaflow.mobile_ipv4 import agent as mobile_ipv4
+from hoaflow.mobile_ipv4 import cache as mobile_ipv4_cache
+from hoaflow.mobile_ipv4.authentication import load_keys as load_mobile_ipv4_keys
+from hoaflow.mobile_ipv4.messages import FOREVER
 from hoaflow.mobility.authentication import KeyFileError, load_keys
 from hoaflow.mobility.messages import LIFETIME_UNIT, MAX_LIFETIME
 
 DEFAULT_CONSOLE = "127.0.0.1:7777"
 DEFAULT_MAX_LIFETIME = 3600
+MIPV6, MIPV4 = "mipv6", "mipv4"
 DEFAULT_MAX_BINDINGS = 100_000
 SHORTEST_LEASE = 2
 """Seconds. etcd lengthens shorter leases: to one and a half of its election timeouts, rounded up."""
@@ -30,12 +35,15 @@ examples:
   hoaflow-ha --home-agent 2001:db8:99::1 --home-prefix 2001:db8:99::/64 \\
       --home-link eth1 --keys /etc/hoaflow/keys.toml \\
       --journal /var/lib/hoaflow-ha/bindings
+  hoaflow-ha --protocol mipv4 --home-agent 10.99.0.1 --home-prefix 10.99.0.0/24 \\
+      --home-link eth1 --keys /etc/hoaflow/keys.toml
   nc 127.0.0.1 7777          open the virtual terminal; `bc` shows the bindings
 
 The file of --keys, mode 600:
   ["2001:db8:99::100"]
   spi = 256
   key = "00112233445566778899aabbccddeeff"
+With mipv4, a table may also have algorithm = "hmac-sha256" in place of "hmac-md5".
 
 The file of --mobile-networks:
   "2001:db8:99::100" = ["2001:db8:aa:1::/64", "2001:db8:aa:2::/64"]
@@ -53,10 +61,16 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     options = argparse.ArgumentParser(
         prog="hoaflow-ha",
-        description="Run a home agent (RFC 6275) for one home link. It needs root, runs in the current network "
-        "namespace, and forwards packets between the home link and all other links.",
+        description="Run a home agent (RFC 6275; of IPv4: RFC 5944) for one home link. It needs root, runs in the "
+        "current network namespace, and forwards packets between the home link and all other links.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    options.add_argument(
+        "--protocol",
+        choices=(MIPV6, MIPV4),
+        default=MIPV6,
+        help=f"{MIPV4}: Mobile IPv4, and all addresses are IPv4; it needs --keys (default: %(default)s)",
     )
     options.add_argument("--home-agent", required=True, metavar="ADDRESS", help="the home agent's address")
     options.add_argument("--home-prefix", required=True, metavar="PREFIX", help="the prefix of the home link")
@@ -66,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
         "--keys",
         type=Path,
         metavar="FILE",
-        help="keys of the mobile nodes (RFC 4285), in TOML as below; mobile nodes without a key are ignored",
+        help="keys of the mobile nodes (RFC 4285, RFC 5944), in TOML as below; mobile nodes without a key are ignored",
     )
     how.add_argument(
         "--insecure",
@@ -92,7 +106,8 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         default=DEFAULT_MAX_LIFETIME,
         metavar="SECONDS",
-        help="longest lifetime to grant, rounded down to a multiple of 4 s (default: %(default)s)",
+        help="longest lifetime to grant, rounded down to a multiple of 4 s; with mipv4 65535 is for ever "
+        "(default: %(default)s)",
     )
     options.add_argument(
         "--max-bindings",
@@ -135,19 +150,49 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
+def check_mipv4(arguments: argparse.Namespace) -> mobile_ipv4.Settings:
+    """Check the options of Mobile IPv4 and turn them into settings. Raises SettingsError, KeyFileError."""
+    _check_common(arguments)
+    for option in ("insecure", "mobile_networks", "journal", "cache", "metrics"):
+        if getattr(arguments, option):
+            raise SettingsError(f"--{option.replace('_', '-')}: not with --protocol {MIPV4}")
+    try:
+        prefix = IPv4Network(arguments.home_prefix)
+    except ValueError as error:
+        raise SettingsError(f"--home-prefix: expected an IPv4 prefix such as 10.99.0.0/24: {error}") from error
+    if not 3 <= prefix.prefixlen <= 30 or prefix.is_multicast or prefix.is_link_local or prefix.is_loopback:
+        raise SettingsError(f"--home-prefix: expected the prefix of a link, unicast, got {prefix}")
+    try:
+        address = IPv4Address(arguments.home_agent)
+    except ValueError as error:
+        raise SettingsError(f"--home-agent: expected an IPv4 address: {error}") from error
+    ends = (prefix.network_address, prefix.broadcast_address)
+    if address not in prefix or address in ends:
+        raise SettingsError(f"--home-agent: {address} is no host address in the home prefix {prefix}")
+    if not 1 <= arguments.max_lifetime <= FOREVER:
+        raise SettingsError(f"--max-lifetime: expected 1 to {FOREVER} seconds, got {arguments.max_lifetime}")
+    keys = load_mobile_ipv4_keys(arguments.keys)
+    for home in map(IPv4Address, keys):
+        if home not in prefix or home in (*ends, address):
+            raise KeyFileError(f'{arguments.keys}: ["{home}"]: no home address in the home prefix {prefix}')
+    return mobile_ipv4.Settings(
+        mobile_ipv4_cache.Policy(str(address), prefix, arguments.max_lifetime, arguments.max_bindings, keys),
+        arguments.home_link,
+        None if arguments.no_console else _console(arguments.console),
+    )
+
+
 def check(arguments: argparse.Namespace) -> Settings:
-    """Check options and turn them into settings. Raises SettingsError, KeyFileError, PrefixTableError."""
+    """Check the options of Mobile IPv6 and turn them into settings.
+
+    Raises SettingsError, KeyFileError, PrefixTableError.
+    """
+    _check_common(arguments)
     prefix = _prefix(arguments.home_prefix)
     home_agent = _home_agent(arguments.home_agent, prefix)
     if not LIFETIME_UNIT <= arguments.max_lifetime <= MAX_LIFETIME:
         raise SettingsError(
             f"--max-lifetime: expected {LIFETIME_UNIT} to {MAX_LIFETIME} seconds, got {arguments.max_lifetime}"
-        )
-    if arguments.max_bindings < 1:
-        raise SettingsError(f"--max-bindings: expected 1 or more, got {arguments.max_bindings}")
-    if arguments.home_link not in (names := [name for _, name in socket.if_nameindex()]):
-        raise SettingsError(
-            f"--home-link: no interface {arguments.home_link!r} here; there are: {', '.join(sorted(names))}"
         )
     keys = None if arguments.keys is None else load_keys(arguments.keys)
     for address in keys or ():
@@ -171,6 +216,15 @@ def _shared(arguments: argparse.Namespace) -> Shared | None:
         return None
     endpoints, name = arguments.cache
     return Shared(endpoints, name, arguments.pod, arguments.cache_lease)
+
+
+def _check_common(arguments: argparse.Namespace) -> None:
+    if arguments.max_bindings < 1:
+        raise SettingsError(f"--max-bindings: expected 1 or more, got {arguments.max_bindings}")
+    if arguments.home_link not in (names := [name for _, name in socket.if_nameindex()]):
+        raise SettingsError(
+            f"--home-link: no interface {arguments.home_link!r} here; there are: {', '.join(sorted(names))}"
+        )
 
 
 def _prefix(text: str) -> IPv6Network:

@@ -45,7 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hoaflow.cli": {"hoaflow.client", *SHARED},
     "hoaflow.client": SHARED,
     "hoaflow.etcd": {"hoaflow.client", *SHARED},
-    "hoaflow.home_agent": {"hoaflow.etcd", *MOBILITY},
+    "hoaflow.home_agent": {"hoaflow.etcd", "hoaflow.mobile_ipv4", *MOBILITY},
     "hoaflow.logs": {"hoaflow.errors"},
     "hoaflow.metrics": {"hoaflow.arguments", "hoaflow.errors"},
     "hoaflow.local_mobility_anchor": {
@@ -62,11 +62,12 @@ MAY_IMPORT: dict[str, set[str]] = {
         "hoaflow.metrics",
         *SHARED,
     },
+    "hoaflow.mobile_ipv4": MOBILITY,
     "hoaflow.mobility": {"hoaflow.metrics", "hoaflow.tunnel", *SHARED},
     "hoaflow.pmipv6": MOBILITY,
     "hoaflow.router": {"hoaflow.client", "hoaflow.tunnel", *SHARED},
     "hoaflow.tunnel": SHARED,
-    "topologies": {"hoaflow.client", "hoaflow.mobility", "hoaflow.tunnel", *SHARED},
+    "topologies": {"hoaflow.client", "hoaflow.mobile_ipv4", "hoaflow.mobility", "hoaflow.tunnel", *SHARED},
 }
 # Of what others have written, below the folder where it stands. `ryu` is a matter of the southbound and app.py alone.
 LIBRARIES: dict[str, set[str]] = {
@@ -81,6 +82,7 @@ LIBRARIES: dict[str, set[str]] = {
     "hoaflow/metrics": {"prometheus_client"},
     "hoaflow/local_mobility_anchor": {"prometheus_client"},
     "hoaflow/mobile_access_gateway": {"prometheus_client", "scapy"},
+    "hoaflow/mobile_ipv4": {"pyroute2"},
     "hoaflow/mobility": {"prometheus_client", "pyroute2", "scapy"},
     "hoaflow/pmipv6": {"scapy"},
     "hoaflow/router": {"pyroute2", "requests"},

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Emulate a mobile node of Mobile IPv4 with co-located care-of addresses: `python -m topologies.ipv4_mobile_node`.
+
+Move it as one moves a real node: by setting its interfaces up and down. It prints each event as a JSON object.
+"""
+
+import argparse
+import selectors
+import signal
+import socket
+import sys
+import time
+from ipaddress import IPv4Address, IPv4Interface
+from pathlib import Path
+
+from hoaflow.arguments import argument, whole_seconds
+from hoaflow.mobile_ipv4 import wire
+from hoaflow.mobile_ipv4.authentication import SecurityAssociation, load_keys
+from hoaflow.mobile_ipv4.home_link import HomeLink
+from hoaflow.mobile_ipv4.messages import FOREVER, REGISTRATION_PORT, RegistrationRequest
+from hoaflow.mobility.authentication import KeyFileError
+from topologies.ipv4_mobile_kernel import Ipv4MobileKernel
+from topologies.ipv4_registration import Outcome, Registration
+from topologies.link_follower import KERNEL_ERRORS, LinkFollower, report
+from topologies.mobile_kernel import ForeignLink
+
+LARGEST = 65535
+
+
+class Ipv4MobileNode(LinkFollower):
+    """Register at the home agent from whichever link is up; `close` undoes `setup`, even a failed one."""
+
+    def __init__(self, arguments: argparse.Namespace, association: SecurityAssociation) -> None:
+        home: IPv4Interface = arguments.home_address
+        self._home_address, self._home_agent = str(home.ip), str(arguments.home_agent)
+        self._foreign_links: list[ForeignLink] = arguments.foreign_link
+        self._kernel = Ipv4MobileKernel(self._home_address, str(home.network), self._home_agent, arguments.home_link)
+        super().__init__(arguments.home_link, [link.interface for link in self._foreign_links], self._kernel)
+        self._registration = Registration(
+            self._home_address, self._home_agent, arguments.lifetime, not arguments.no_reverse_tunnel, association
+        )
+        self._signalling: socket.socket | None = None
+        self._tunnel: socket.socket | None = None
+
+    def setup(self) -> None:
+        """Configure the kernel and open the sockets. Raises one of KERNEL_ERRORS."""
+        self._undo.callback(self._kernel.teardown)
+        self._kernel.setup(self._foreign_links)
+        self._selector.register(self._kernel.tunnel, selectors.EVENT_READ, self._kernel.encapsulate)
+        self.listen()
+        report("started", home_address=self._home_address, home_agent=self._home_agent, tunnel="tun")
+
+    def _tick(self) -> None:
+        request = self._registration.tick(time.monotonic(), time.time())
+        if request is not None:
+            self._send(request)
+
+    def _next_due(self) -> float | None:
+        return self._registration.next_due()
+
+    def _send(self, request: RegistrationRequest) -> None:
+        assert self._signalling is not None
+        try:
+            self._signalling.sendto(self._registration.signed(request), (self._home_agent, REGISTRATION_PORT))
+        except OSError as error:  # the link goes down this moment: its event is on the way
+            report("request-not-sent", reason=str(error))
+            return
+        report("request-sent", care_of_address=request.care_of_address, lifetime=request.lifetime)
+
+    def _receive(self) -> None:
+        assert self._signalling is not None
+        try:
+            reply = wire.parse_reply(self._signalling.recv(LARGEST))
+        except wire.MalformedRegistrationError as error:
+            report("malformed-packet", reason=str(error))
+            return
+        except OSError as error:
+            report("receive-failed", reason=str(error))
+            return
+        outcome = self._registration.replied(reply, time.monotonic())
+        if outcome is Outcome.DEREGISTERED:
+            self._advertise()
+        report(
+            "reply-ignored" if outcome is Outcome.IGNORED else outcome.value, code=reply.code, lifetime=reply.lifetime
+        )
+
+    def _advertise(self) -> None:
+        """Tell the home link that the home address is here: gratuitous ARP (RFC 5944, section 4.6)."""
+        home_link = HomeLink(self._home_link)
+        try:
+            home_link.announce(self._home_address)
+        except OSError as error:  # the home link went down again
+            report("advertisement-not-sent", reason=str(error))
+        finally:
+            home_link.close()
+
+    def _move(self, target: str | None) -> None:
+        now = time.monotonic()
+        for former in (self._signalling, self._tunnel):
+            if former is not None:
+                self._selector.unregister(former)
+        if self._signalling is not None:
+            self._signalling.close()
+        self._signalling = self._tunnel = None
+        if target is None:
+            self._kernel.leave()
+            self._registration.detach()
+            report("no-link")
+        elif target == self._home_link:
+            self._kernel.come_home()
+            self._advertise()  # before it deregisters, as the reply comes here
+            self._attach(self._home_address, now)
+            report("moved", link=target, care_of_address=self._home_address)
+        else:
+            link = next(link for link in self._foreign_links if link.interface == target)
+            self._tunnel = self._kernel.visit(link)
+            self._selector.register(self._tunnel, selectors.EVENT_READ, self._kernel.decapsulate)
+            self._attach(link.care_of_address, now)
+            report("moved", link=target, care_of_address=link.care_of_address)
+        self._where = target
+
+    def _attach(self, address: str, now: float) -> None:
+        self._signalling = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._signalling.bind((address, REGISTRATION_PORT))
+        self._selector.register(self._signalling, selectors.EVENT_READ, self._receive)
+        self._registration.attach(address, now)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line's parser, with every address checked when it is parsed."""
+    options = argparse.ArgumentParser(prog="python -m topologies.ipv4_mobile_node", description=__doc__)
+    options.add_argument(
+        "--home-address", required=True, metavar="HOA/LENGTH", type=argument(IPv4Interface), help="the home address"
+    )
+    options.add_argument(
+        "--home-agent", required=True, metavar="ADDRESS", type=argument(IPv4Address), help="the home agent's address"
+    )
+    options.add_argument("--home-link", required=True, metavar="IFACE", help="interface on the home link")
+    options.add_argument(
+        "--foreign-link",
+        action="append",
+        required=True,
+        metavar="IFACE=COA/LENGTH,GATEWAY",
+        type=argument(_foreign_link),
+        help="interface, care-of address and default router of a foreign link; repeatable",
+    )
+    options.add_argument("--keys", type=Path, required=True, metavar="FILE", help="TOML file with its key")
+    options.add_argument(
+        "--lifetime",
+        type=whole_seconds(1, FOREVER),
+        default=60,
+        metavar="SECONDS",
+        help="lifetime to ask for, 65535 for ever (default: 60)",
+    )
+    options.add_argument("--no-reverse-tunnel", action="store_true", help="leave out flag T (RFC 3024)")
+    return options
+
+
+def _foreign_link(text: str) -> ForeignLink:
+    try:
+        interface, addresses = text.split("=")
+        care_of, gateway = addresses.split(",")
+        address = IPv4Interface(care_of)
+        return ForeignLink(interface, str(address.ip), address.network.prefixlen, str(IPv4Address(gateway)))
+    except ValueError as error:
+        raise ValueError(f"expected IFACE=COA/LENGTH,GATEWAY, got {text!r} ({error})") from error
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the mobile node until a signal; return 0, 1 if it could not start, 2 for wrong settings."""
+    arguments = parser().parse_args(argv)
+    home_address = str(arguments.home_address.ip)
+    try:
+        keys = load_keys(arguments.keys)
+        if home_address not in keys:
+            raise KeyFileError(f"{arguments.keys}: no key for {home_address}")
+    except KeyFileError as error:
+        print(f"mobile node: {error}", file=sys.stderr)
+        return 2
+    node = Ipv4MobileNode(arguments, keys[home_address])
+    try:
+        try:
+            node.setup()
+        except KERNEL_ERRORS as error:
+            print(f"mobile node: cannot start: {error}", file=sys.stderr)
+            return 1
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: node.stop())
+        node.run()
+        return 0
+    finally:
+        node.close()
+        report("ended")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
