@@ -16,7 +16,7 @@ from ha_bridge.metrics import BridgeCollector
 from ha_bridge.model import MIPV4, MIPV6, PMIPV6
 from ha_bridge.process_sockets import registration_sockets
 from ha_bridge.proxy_answers import DIALECTS
-from ha_bridge.selection import ProxyRegistrations, SettledKernel
+from ha_bridge.selection import Ipv4Registrations, ProxyRegistrations, SettledKernel
 from ha_bridge.settings import RENEWALS, Settings
 from ha_bridge.sources import KernelSource, Source, TerminalSource
 from ha_bridge.terminal_client import TerminalClient
@@ -45,6 +45,8 @@ examples:
   ha-bridge ... --no-netlink      outside the home agent's network namespace
   ha-bridge ... --protocol pmipv6 beside an LMA of Proxy Mobile IPv6
   ha-bridge ... --protocol mipv4  beside a home agent of Mobile IPv4
+  ha-bridge ... --protocol mipv4 --console 127.0.0.1:7777
+                                  beside hoaflow-ha, with lifetimes and identifications
 
 It needs CAP_NET_ADMIN to read the kernel's IPsec policies, except with --no-netlink.
 
@@ -52,6 +54,7 @@ exit status: 0 after SIGTERM or SIGINT, 1 after a failure, 2 for wrong options
 """
 
 POLL_WITH_EVENTS, POLL_ALONE = 3.0, 1.0
+DEFAULT_CONSOLE = "127.0.0.1", 7777
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -77,7 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
         choices=(MIPV6, PMIPV6, MIPV4),
         default=MIPV6,
         help=f"{PMIPV6}: the home agent is an LMA of Proxy Mobile IPv6; {MIPV4}: one of Mobile IPv4, all addresses are"
-        " IPv4, and its kernel alone is followed (default: %(default)s)",
+        " IPv4, and its kernel alone is followed unless --console is given (default: %(default)s)",
     )
     parser.add_argument(
         "--console-command",
@@ -99,9 +102,10 @@ def build_parser() -> argparse.ArgumentParser:
     console.add_argument(
         "--console",
         type=host_port,
-        default=("127.0.0.1", 7777),
         metavar="HOST:PORT",
-        help="the home agent's virtual terminal, connected only during a query (default: 127.0.0.1:7777)",
+        help="the home agent's virtual terminal, connected only during a query (default: {}:{}; with {}: none)".format(
+            *DEFAULT_CONSOLE, MIPV4
+        ),
     )
     console.add_argument("--no-console", action="store_true", help="follow the kernel only, without a terminal")
     parser.add_argument(
@@ -159,12 +163,15 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if (wrong := _of_another_family(args)) is not None:
         parser.error(wrong)
-    # Home agents of Mobile IPv4 have no terminal.
-    args.no_console |= args.protocol == MIPV4
+    # Of the home agents of Mobile IPv4 only hoaflow-ha has a terminal.
+    args.no_console |= args.protocol == MIPV4 and args.console is None
+    args.console = args.console or DEFAULT_CONSOLE
     if args.no_console and args.no_netlink:
-        parser.error("--no-console, or --protocol mipv4, and --no-netlink leave nothing to follow")
+        parser.error("--no-console, or --protocol mipv4 without --console, and --no-netlink leave nothing to follow")
     if args.no_console and args.restore:
         parser.error("--restore needs the terminal, which --no-console and --protocol mipv4 do without")
+    if args.protocol == MIPV4 and args.restore:
+        parser.error(f"--restore is for home agents of {MIPV6}: no terminal of {MIPV4} takes bindings")
     if args.protocol == PMIPV6 and args.restore:
         parser.error("--restore is for home agents, and --protocol pmipv6 for LMAs: MAGs register anew by themselves")
     if args.renew * 2 > args.lease:
@@ -268,6 +275,9 @@ def _source(args: argparse.Namespace, kernel: KernelWatch | None, prefix_length:
     host, port = args.console
     if args.protocol == MIPV6:
         return TerminalSource(TerminalClient(host, port), args.home_agent, kernel, args.restore)
+    if args.protocol == MIPV4:
+        selection4 = Ipv4Registrations(args.home_agent)
+        return TerminalSource(TerminalClient(host, port), args.home_agent, kernel, selection=selection4)
     dialect = DIALECTS[args.console_command]
     terminal = TerminalClient(host, port, command=dialect.command, parse=dialect.parse)
     selection = ProxyRegistrations(args.home_agent, prefix_length, settled)

@@ -6,6 +6,7 @@ All times are seconds of one monotonic clock, given by the caller.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from ha_bridge.model import Observed
 
@@ -13,12 +14,20 @@ from ha_bridge.model import Observed
 ROUNDING = 1.0
 
 
+class Path(NamedTuple):
+    """The path of a mobile node's packets: care-of address, reason not to offload them, and whether both ways."""
+
+    care_of_address: str
+    withheld: str | None
+    reverse_tunnel: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Registration:
     """A mobile node's registration, with the time at which its lifetime ends.
 
     `expires` and `total` are None if the source has no lifetimes. `detected` is the time of the first sign of this
-    path. `withheld` and `frozen` are as in `Observed`.
+    path. `withheld`, `frozen` and `reverse_tunnel` are as in `Observed`.
     """
 
     care_of_address: str
@@ -28,11 +37,12 @@ class Registration:
     detected: float | None = field(default=None, compare=False)
     withheld: str | None = None
     frozen: bool = field(default=False, compare=False)
+    reverse_tunnel: bool = True
 
     @property
-    def path(self) -> tuple[str, str | None]:
-        """Return what identifies the path of the packets: care-of address, and the reason not to offload them."""
-        return self.care_of_address, self.withheld
+    def path(self) -> Path:
+        """Return what identifies the path of the packets."""
+        return Path(self.care_of_address, self.withheld, self.reverse_tunnel)
 
     def has_ended(self, now: float) -> bool:
         """Tell whether the lifetime has ended since the last reading."""
@@ -119,4 +129,5 @@ class DesiredBindings:
             detected,
             binding.withheld,
             binding.frozen,
+            binding.reverse_tunnel,
         )

@@ -6,7 +6,8 @@ through it for each home address or mobile network prefix, the latter in table 2
 on the return home its remote becomes the home address itself. Without ip6tnl, each route encapsulates by itself (seg6
 with the care-of address as the single segment) and is replaced at a handover. A home agent of Mobile IPv4 (proxymip4)
 has an ipip device per care-of address, and a route of protocol boot for each home address; at a handover it removes
-both and makes others. The kernel knows neither lifetime nor sequence number.
+both and makes others. `hoaflow-ha --protocol mipv4` has routes of protocol 16, whose metric is the care-of address. The
+kernel knows neither lifetime nor sequence number.
 """
 
 from collections.abc import Iterable
@@ -15,7 +16,7 @@ from socket import AF_INET, AF_INET6
 from typing import Any, NamedTuple
 
 from ha_bridge.model import SEVERAL_GATEWAYS, Observed
-from hoaflow.addresses import canonical_address, canonical_prefix, parse_prefix
+from hoaflow.addresses import canonical_address, canonical_prefix, format_address, parse_prefix
 from hoaflow.linux import LWTUNNEL_ENCAP_SEG6, MAIN_TABLE
 
 
@@ -23,20 +24,21 @@ class TunnelKind(NamedTuple):
     """How home agents show their tunnels in the kernel.
 
     `family`: of their routes. `device`: the kind of their devices, with the attributes `local` and `remote`.
-    `protocol`: that of their routes (ip-route(8)).
+    `protocols`: those of their routes (ip-route(8)).
     """
 
     family: int
     device: str
     local: str
     remote: str
-    protocol: int
+    protocols: tuple[int, ...]
 
 
+BOOT, HOAFLOW = 3, 16  # the latter is UMIP's, too
 # By whether the home agent's address is IPv4.
 TUNNEL_KINDS = {
-    False: TunnelKind(AF_INET6, "ip6tnl", "IFLA_IP6TNL_LOCAL", "IFLA_IP6TNL_REMOTE", protocol=16),
-    True: TunnelKind(AF_INET, "ipip", "IFLA_IPIP_LOCAL", "IFLA_IPIP_REMOTE", protocol=3),
+    False: TunnelKind(AF_INET6, "ip6tnl", "IFLA_IP6TNL_LOCAL", "IFLA_IP6TNL_REMOTE", protocols=(HOAFLOW,)),
+    True: TunnelKind(AF_INET, "ipip", "IFLA_IPIP_LOCAL", "IFLA_IPIP_REMOTE", protocols=(BOOT, HOAFLOW)),
 }
 
 # A message as pyroute2 decodes it: fields by name, `get_attr` for attributes.
@@ -92,7 +94,7 @@ class KernelView:
 
     def _route(self, message: Message, gone: bool) -> bool:
         destination = message.get_attr("RTA_DST")
-        if (message["family"], message["proto"]) != (self.kind.family, self.kind.protocol) or destination is None:
+        if message["family"] != self.kind.family or message["proto"] not in self.kind.protocols or destination is None:
             return False
         table = message.get_attr("RTA_TABLE") or message["table"]
         prefix = canonical_prefix(f"{destination}/{message['dst_len']}", strict=False)
@@ -102,7 +104,7 @@ class KernelView:
         if gone:
             self._routes.pop(key, None)
         else:
-            self._routes[key] = _Route(message.get_attr("RTA_OIF"), _single_segment(message))
+            self._routes[key] = _Route(message.get_attr("RTA_OIF"), _single_segment(message) or _by_metric(message))
         return True
 
     def bindings(self) -> list[Observed]:
@@ -141,6 +143,12 @@ class KernelView:
 def _precedence(item: tuple[tuple[int, str, int], _Route]) -> tuple[bool, int, int]:
     (table, _home, metric), _route = item
     return table != MAIN_TABLE, table, metric
+
+
+def _by_metric(message: Message) -> str | None:
+    if (message["family"], message["proto"]) != (AF_INET, HOAFLOW):
+        return None
+    return format_address((message.get_attr("RTA_PRIORITY") or 0).to_bytes(4, "big"))
 
 
 def _single_segment(message: Message) -> str | None:

@@ -63,8 +63,9 @@ def read_view(home_agent: str, home_prefixes: list[str], prefix_length: int = 12
     with IPRoute() as route:
         for message in route.get_links():
             view.apply(message)
-        for message in route.get_routes(family=view.kind.family, proto=view.kind.protocol):
-            view.apply(message)
+        for protocol in view.kind.protocols:
+            for message in route.get_routes(family=view.kind.family, proto=protocol):
+                view.apply(message)
     return view
 
 
@@ -173,7 +174,7 @@ class KernelWatch:
             return
         relevant = False
         for kind, payload in messages(data):
-            if kind in (_RTM_NEWROUTE, _RTM_DELROUTE) and payload[_RTM_PROTOCOL_AT] != self._view.kind.protocol:
+            if kind in (_RTM_NEWROUTE, _RTM_DELROUTE) and payload[_RTM_PROTOCOL_AT] not in self._view.kind.protocols:
                 continue  # not decoded: a home agent that is also a router sees many of these
             packet = struct.pack("=IHHII", 16 + len(payload), kind, 0, 0, 0) + payload
             for message in self._marshal.parse(packet):

@@ -38,7 +38,8 @@ class Observed:
 
     `total` is None if the source knows no lifetimes (kernel only). With `total`, `left` is None if the source does not
     show the remaining time. `sequence` is None if there is none. `withheld` is the reason to leave a registered binding
-    to the home agent, None if it may be offloaded. `frozen`: the home agent forgot it in a restart.
+    to the home agent, None if it may be offloaded. `frozen`: the home agent forgot it in a restart. `reverse_tunnel`
+    (of Mobile IPv4): the mobile node's packets come in a tunnel, too.
     """
 
     home_address: str
@@ -48,6 +49,7 @@ class Observed:
     sequence: int | None = None
     withheld: str | None = None
     frozen: bool = False
+    reverse_tunnel: bool = True
 
 
 @dataclass(frozen=True, slots=True)

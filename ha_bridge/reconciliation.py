@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from ha_bridge.desired import ROUNDING, DesiredBindings, Registration
+from ha_bridge.desired import ROUNDING, DesiredBindings, Path, Registration
 from ha_bridge.model import MIPV4, MIPV6
 
 # A refresh is sent when it moves the end of the lifetime by 1/REFRESH_PART of it, or when the controller's copy has
@@ -46,9 +46,9 @@ class Report:
         if self.registration.expires is not None:
             body["lifetime"] = lifetime_left(self.registration.expires, now)
         if protocol == MIPV4:
-            body["reverse_tunnel"] = True  # the home agent's tunnel device takes packets both ways
+            body["reverse_tunnel"] = self.registration.reverse_tunnel
         if self.registration.sequence is not None:
-            body["sequence"] = self.registration.sequence
+            body["identification" if protocol == MIPV4 else "sequence"] = self.registration.sequence
         if self.registration.withheld is not None:
             body["withheld"] = self.registration.withheld
         if self.new_path and self.registration.detected is not None:
@@ -67,7 +67,7 @@ class Reconciliation:
     def __init__(self, desired: DesiredBindings) -> None:
         self._desired = desired
         self.actual: dict[str, Registration] = {}
-        self._refused: dict[str, tuple[str, str | None]] = {}  # the path
+        self._refused: dict[str, Path] = {}
         self._stale: set[str] = set()
 
     def difference(self, now: float) -> list[Report]:

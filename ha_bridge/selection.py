@@ -14,6 +14,7 @@ from hoaflow.addresses import canonical_prefix
 # Seconds for which a route that is gone still counts. At a handover an LMA deletes it, makes a device and adds it again
 # 0.3 s later (OAI PMIPv6, under emulation), and so does a home agent of Mobile IPv4 (proxymip4).
 SETTLE = 1.0
+REVERSE_TUNNEL = "T"  # among the flags of a registration (RFC 3024)
 
 
 class Selection(Protocol):
@@ -76,6 +77,35 @@ class SettledKernel:
     def protection(self) -> Protection:
         """Return the current IPsec protection."""
         return self._kernel.protection()
+
+
+class Ipv4Registrations:
+    """Select the accepted registrations of Mobile IPv4 (RFC 5944) that `hoaflow-ha` shows."""
+
+    def __init__(self, home_agent: str) -> None:
+        self._home_agent = home_agent
+
+    def offloadable(self, entries: Sequence[CacheEntry]) -> list[Observed]:
+        """Return the bindings that may be offloaded."""
+        return [
+            Observed(
+                entry.home_address,
+                entry.care_of_address,
+                entry.left,
+                None if entry.left is None else entry.total,  # it does not end
+                entry.sequence,
+                reverse_tunnel=REVERSE_TUNNEL in entry.flags,
+            )
+            for entry in self._own(entries)
+            if entry.status == "registered" and not entry.overdue
+        ]
+
+    def decided(self, entries: Sequence[CacheEntry]) -> set[str]:
+        """Return the home addresses on which the home agent has decided."""
+        return {entry.home_address for entry in self._own(entries)}
+
+    def _own(self, entries: Sequence[CacheEntry]) -> list[CacheEntry]:
+        return [entry for entry in entries if entry.local == self._home_agent]
 
 
 class ProxyRegistrations:

@@ -6,16 +6,22 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 
 from ha_bridge.__main__ import main
-from ha_bridge.desired import Registration
+from ha_bridge.desired import DesiredBindings, Registration
 from ha_bridge.ipsec_policies import XFRM_MSG_NEWPOLICY, Protection, protecting_policy
-from ha_bridge.kernel_view import KernelView
+from ha_bridge.kernel_view import HOAFLOW, KernelView
 from ha_bridge.model import MIPV4
-from ha_bridge.reconciliation import Report
+from ha_bridge.reconciliation import Reconciliation, Report
+from ha_bridge.selection import Ipv4Registrations
+from ha_bridge.terminal_answers import parse_binding_cache
+from hoaflow.mobile_ipv4.cache import Binding, State
+from hoaflow.mobile_ipv4.messages import FOREVER, Flag, RegistrationRequest
+from hoaflow.mobile_ipv4.terminal import render
 from tests.support.bridge import bridge
 from tests.support.bridge_controller import Controller
 from tests.support.bridge_kernel import NETNS, ip, within
@@ -25,6 +31,7 @@ MONITOR = Path(__file__).parents[1] / "data" / "mipv4" / "monitor-ha.txt"
 HOME_AGENT, HOME_PREFIX, HOME_ADDRESS = "10.99.0.1", "10.99.0.0/24", "10.99.0.100"
 FIRST, SECOND = "10.0.0.2", "10.0.0.3"
 MAIN_TABLE, BOOT = 254, 3
+NTP = 17201517622685917184  # an identification
 
 
 @pytest.fixture
@@ -74,6 +81,58 @@ def test_a_binding_is_reported_with_its_reverse_tunnel_and_without_lifetime() ->
     assert Report(HOME_ADDRESS, FIRST, None).as_json(HOME_AGENT, 0.0, MIPV4) == {**path, "lifetime": 0}
 
 
+def shown(state: State, care_of_address: str, lifetime: int = 60, flags: Flag = Flag.REVERSE_TUNNEL) -> str:
+    """Return an entry as hoaflow-ha shows it."""
+    request = RegistrationRequest(FIRST, 434, HOME_ADDRESS, HOME_AGENT, care_of_address, lifetime, NTP, flags)
+    return render(Binding(request, state, lifetime, 159.5), HOME_AGENT, 100.0, fancy=False)
+
+
+@pytest.mark.parametrize(
+    ("entry", "body"),
+    [
+        (shown(State.REGISTERED, FIRST), {"lifetime": 59, "reverse_tunnel": True}),
+        (shown(State.REGISTERED, FIRST, flags=Flag.DECAPSULATION), {"lifetime": 59, "reverse_tunnel": False}),
+        (shown(State.REGISTERED, FIRST, lifetime=FOREVER), {"reverse_tunnel": True}),
+    ],
+    ids=["with reverse tunnel", "without", "for ever"],
+)
+def test_what_hoaflow_ha_shows_is_reported(entry: str, body: dict[str, object]) -> None:
+    selection, entries = Ipv4Registrations(HOME_AGENT), parse_binding_cache(entry.encode())
+    desired = DesiredBindings()
+    desired.observe(selection.offloadable(entries), 0.0)
+    (report,) = Reconciliation(desired).difference(0.0)
+    path = {"home_address": HOME_ADDRESS, "care_of_address": FIRST, "home_agent": HOME_AGENT, "protocol": "mipv4"}
+    assert report.as_json(HOME_AGENT, 0.0, MIPV4) == {**path, "identification": NTP, **body}
+    assert Ipv4Registrations("10.99.0.2").offloadable(entries) == []
+
+
+def test_what_hoaflow_ha_shows_as_deregistered_is_decided_and_no_binding() -> None:
+    entries = parse_binding_cache(shown(State.DEREGISTERED, FIRST).encode())
+    selection = Ipv4Registrations(HOME_AGENT)
+    assert (selection.offloadable(entries), selection.decided(entries)) == ([], {HOME_ADDRESS})
+
+
+def test_a_registration_without_its_reverse_tunnel_is_reported_anew() -> None:
+    desired = DesiredBindings()
+    reconciliation = Reconciliation(desired)
+    for flags, reverse in ((Flag.REVERSE_TUNNEL, True), (Flag.DECAPSULATION, False)):
+        entries = parse_binding_cache(shown(State.REGISTERED, FIRST, flags=flags).encode())
+        desired.observe(Ipv4Registrations(HOME_AGENT).offloadable(entries), 0.0)
+        (report,) = reconciliation.difference(0.0)
+        assert report.as_json(HOME_AGENT, 0.0, MIPV4)["reverse_tunnel"] == reverse
+        reconciliation.confirm(report, 0.0)
+    assert reconciliation.difference(0.0) == []
+
+
+def test_the_routes_of_hoaflow_ha_say_the_care_of_address_by_their_metric() -> None:
+    view = KernelView(HOME_AGENT, [HOME_PREFIX])
+    for care_of_address in (FIRST, SECOND):
+        metric = int(IPv4Address(care_of_address))
+        assert view.apply(route_message(HOME_ADDRESS, MAIN_TABLE, HOAFLOW, metric, 9, None, gone=False))
+    view.apply(route_message(HOME_ADDRESS, MAIN_TABLE, HOAFLOW, int(IPv4Address(FIRST)), 9, None, gone=True))
+    assert bound(view) == {HOME_ADDRESS: SECOND}
+
+
 def policy(source: str, destination: str, proto: int) -> bytes:
     """Return an xfrm policy of IPv4 addresses for what goes out, with ESP."""
     (near, near_bits), (far, far_bits) = (each.split("/") for each in (source, destination))
@@ -109,7 +168,7 @@ def test_payload_under_ipsec_is_recognised(source: str, destination: str, proto:
         ({"--home-agent": "2001:db8:99::1"}, "--home-agent 2001:db8:99::1: expected IPv4 with --protocol mipv4"),
         ({"--home-prefix": "2001:db8:99::/64"}, "2001:db8:99::/64: expected IPv4 with --protocol mipv4"),
         ({"--protocol": "mipv6"}, "--home-agent 10.99.0.1: expected IPv6 with --protocol mipv6"),
-        ({"--no-netlink": None}, "--protocol mipv4, and --no-netlink leave nothing to follow"),
+        ({"--no-netlink": None}, "--protocol mipv4 without --console, and --no-netlink leave nothing to follow"),
         ({"--restore": None}, "--restore needs the terminal"),
     ],
 )
