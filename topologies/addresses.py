@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lay out the addresses that all topologies share (RFC 3849 documentation prefix; management: RFC 5737)."""
 
+import re
+
 HOME_PREFIX = "2001:db8:99::/64"
 HOME_AGENT = "2001:db8:99::1"
 HOME_ADDRESS = "2001:db8:99::100"
@@ -29,6 +31,27 @@ MANAGEMENT_ROOT = "192.0.2.1"
 MANAGEMENT_HOME_AGENT = "192.0.2.2"
 MANAGEMENT_PREFIX_LENGTH = 24
 OPENFLOW_PORT = 6653
+
+
+LENGTHS = {"64": "24", "128": "32"}
+
+
+def ipv4(address: str) -> str:
+    """Return the IPv4 address that stands for one of these, `10.LINK.0.NODE`, with the length of a prefix.
+
+    What is IPv4 already, or no address, stays.
+
+    >>> ipv4("2001:db8:99::100/64")
+    '10.99.0.100/24'
+    >>> ipv4("2001:db8:c9::/64")
+    '10.201.0.0/24'
+    """
+    found = re.fullmatch(r"2001:db8:(\w+)::(\d*)(?:/(\d+))?", address)
+    if found is None:
+        return address
+    link, node, length = found.groups()
+    number = int(link) if link.isdigit() else int(link, 16)
+    return f"10.{number}.0.{node or 0}" + (f"/{LENGTHS[length]}" if length else "")
 
 
 def management_router(number: int) -> str:

@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 from mininet.topo import Topo
 
 from topologies import addresses as at
-from topologies.nodes import DataIntf, DataLink, Ipv6Node, LinkBridge
+from topologies.nodes import DataIntf, DataLink, IpNode, LinkBridge
 from topologies.ovs_router import USER, OvsRouter
 
 
@@ -76,14 +76,14 @@ class MobilityTopo(Topo):
         """
         self.addHost(
             "cn",
-            cls=Ipv6Node,
+            cls=IpNode,
             address=at.CORRESPONDENT,
             addresses={"cn-eth0": [f"{at.CORRESPONDENT}/64"]},
             routes={"default": at.CORRESPONDENT_GATEWAY},
         )
         self.addHost(
             "stranger",
-            cls=Ipv6Node,
+            cls=IpNode,
             address=at.STRANGER,
             addresses={"stranger-eth0": [f"{at.STRANGER}/64"]},
             routes={"default": at.foreign_gateway(1)},
@@ -98,7 +98,7 @@ class MobilityTopo(Topo):
         """Add home agent, mobile node and home link."""
         self.addHost(
             "ha",
-            cls=Ipv6Node,
+            cls=IpNode,
             address=at.HOME_AGENT,
             addresses={
                 "ha-core": [f"{at.router_side(9)}/64"],
@@ -111,7 +111,7 @@ class MobilityTopo(Topo):
         # At home, the mobile node is an ordinary host. What it does away from home is `mobile_node.py`'s.
         self.addHost(
             "mn",
-            cls=Ipv6Node,
+            cls=IpNode,
             address=at.HOME_ADDRESS,
             addresses={"mn-home": [f"{at.HOME_ADDRESS}/64"]},
             routes={"default": at.HOME_AGENT},

@@ -31,9 +31,14 @@ REST_TIMEOUT = 20.0
 START_TIMEOUT = 120.0
 EVENT_TIMEOUT = 60.0
 # The security association between mobile node and home agent (RFC 4285); of this emulation only.
-KEYS = f'["{at.HOME_ADDRESS}"]\nspi = 256\nkey = "686f61666c6f77206f6e6c7920696e2061206c61"\n'
+KEY = "686f61666c6f77206f6e6c7920696e2061206c61"
 
 HOME = "home"
+
+
+def keys_of(home_address: str) -> str:
+    """Return the content of a key file for the mobile node."""
+    return f'["{home_address}"]\nspi = 256\nkey = "{KEY}"\n'
 
 
 class Backend(NamedTuple):
@@ -59,6 +64,8 @@ class Deployment:
     home_address: ClassVar[str] = at.HOME_ADDRESS
     mobile_networks: ClassVar[tuple[str, ...]] = ()
     """Prefixes of mobile networks, which lie outside the anchored prefix."""
+    correspondent: ClassVar[str] = at.CORRESPONDENT
+    keys_file: ClassVar[str] = keys_of(at.HOME_ADDRESS)
     bridge_options: ClassVar[tuple[str, ...]] = ()
     unsent_is_lost: ClassVar[bool] = True
     """Whether what the mobile node can't send, as it has no link, is lost by whoever manages its mobility."""
@@ -81,7 +88,7 @@ class Deployment:
         self.routers = bed.topology.routers
         self.keys = bed.logs.parent / "keys.toml"
         self.keys.touch(mode=0o600)
-        self.keys.write_text(KEYS)
+        self.keys.write_text(self.keys_file)
         dpids = {router: bed.network[router].dpid for router in self.routers}
         self.anchored = (self.anchored_prefix, *self.mobile_networks)
         self.tokens = Tokens(bed.logs.parent, self.anchor, self.anchored, dpids, self.other_clients)
@@ -232,10 +239,13 @@ class Deployment:
         """Return the mobile node's interface on each link, HOME or a foreign link's number."""
         return {HOME: "mn-home"} | {number: f"mn-f{number}" for number in self.bed.topology.foreign_links}
 
+    def care_of_address(self, link: str | int) -> str:
+        """Return the mobile node's care-of address on a link; at home, the home address."""
+        return self.home_address if link == HOME else at.care_of_address(int(link))
+
     def acknowledgement(self, link: str | int) -> str:
         """Return what the anchor logs when it has acknowledged a move to a link, as a regular expression."""
-        care_of = self.home_address if link == HOME else at.care_of_address(int(link))
-        ended = f"home_address={self.home_address} care_of_address={care_of} status=0 "
+        ended = f"home_address={self.home_address} care_of_address={self.care_of_address(link)} status=0 "
         return f"event=binding-ack-sent {re.escape(ended)}"
 
     def set_anchor_link(self, up: bool) -> None:
@@ -246,8 +256,11 @@ class Deployment:
         node = self.bed.topology.anchor
         self.bed.set_link(node, f"{node}-core", up)
         if up:
-            self.bed.run("ip", "-6", "addr", "replace", f"{at.router_side(9)}/64", "dev", f"{node}-core", node=node)
-            self.bed.run("ip", "-6", "route", "replace", "default", "via", at.core_side(9), node=node)
+            own, hop = f"{at.router_side(9)}/64", at.core_side(9)
+            if ":" not in self.anchor:
+                own, hop = at.ipv4(own), at.ipv4(hop)
+            self.bed.run("ip", "addr", "replace", own, "dev", f"{node}-core", node=node)
+            self.bed.run("ip", "route", "replace", "default", "via", hop, node=node)
 
     def rest(self, method: str, path: str, body: Any = None) -> Any:
         """Call the controller's REST API as the operator and return the decoded JSON body.

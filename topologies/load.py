@@ -11,7 +11,9 @@ from topologies import addresses as at
 from topologies.testbed import Testbed
 
 TABLE = "hoaflow_load"
-RULES = """
+IPV6, IPV4 = "ip6", "ip"
+RULES = {
+    IPV6: """
 table ip6 {table} {{
  counter data {{ }}
  chain arriving {{
@@ -20,7 +22,19 @@ table ip6 {table} {{
   iifname "{interface}" ip6 daddr {anchor} ip6 nexthdr 41 @th,48,8 != 135 counter name data
  }}
 }}
-"""
+""",
+    IPV4: """
+table ip {table} {{
+ counter data {{ }}
+ chain arriving {{
+  type filter hook prerouting priority -450;
+  iifname "{interface}" ip daddr {home} counter name data
+  iifname "{interface}" ip daddr {anchor} ip protocol 4 counter name data
+ }}
+}}
+""",
+}
+"""By the anchor's family. Mobile IPv4's signalling is UDP to the anchor itself."""
 
 
 class AnchorLoad:
@@ -32,10 +46,12 @@ class AnchorLoad:
         `home` is the home address or prefix. Raises ProcessError.
         """
         self._bed, self._node = bed, bed.topology.anchor
-        rules = RULES.format(table=TABLE, interface=f"{self._node}-core", home=home, anchor=anchor)
+        self._family = IPV6 if ":" in anchor else IPV4
+        rules = RULES[self._family].format(table=TABLE, interface=f"{self._node}-core", home=home, anchor=anchor)
         bed.run("nft", "-f", "-", node=self._node, stdin=rules)
 
     def packets(self) -> int:
         """Return how many data packets reached the anchor since construction. Raises ProcessError."""
-        answer = json.loads(self._bed.run("nft", "--json", "list", "counter", "ip6", TABLE, "data", node=self._node))
+        command = ["nft", "--json", "list", "counter", self._family, TABLE, "data"]
+        answer = json.loads(self._bed.run(*command, node=self._node))
         return next(int(item["counter"]["packets"]) for item in answer["nftables"] if "counter" in item)

@@ -15,7 +15,7 @@ if "__file__" not in globals():  # `mn --custom` executes this text as it is, kn
     sys.path.insert(0, str(Path(sys._getframe().f_code.co_filename).resolve().parents[1]))
 
 from topologies import addresses as at
-from topologies.nodes import Ipv6Node
+from topologies.nodes import IpNode
 from topologies.roaming import RoamingTopo
 
 
@@ -32,7 +32,7 @@ class NemoTopo(RoamingTopo):
         self.nodeInfo("mn")["addresses"]["mn-net"] = [f"{at.MOBILE_NETWORK_GATEWAY}/64"]
         self.addHost(
             "node",
-            cls=Ipv6Node,
+            cls=IpNode,
             address=at.MOBILE_NETWORK_NODE,
             addresses={"node-eth0": [f"{at.MOBILE_NETWORK_NODE}/64"]},
             routes={"default": at.MOBILE_NETWORK_GATEWAY},

@@ -47,17 +47,18 @@ def checked(node: Node, *command: str) -> str:
     return done.stdout
 
 
-def prepare_ipv6(node: Node, forwarding: bool) -> None:
-    """Set the IPv6 defaults that NODE's future interfaces inherit. Raises TopologyError."""
+def prepare_kernel(node: Node, forwarding: bool) -> None:
+    """Set the defaults that NODE's future interfaces inherit. Raises TopologyError."""
     settings = [f"net.ipv6.conf.default.{setting}" for setting in IPV6_DEFAULTS]
     # Of `all`, as it sets `default` as well.
     checked(node, "sysctl", "-qw", *settings, f"net.ipv6.conf.all.forwarding={forwarding:d}")
+    checked(node, "sysctl", "-qw", f"net.ipv4.ip_forward={forwarding:d}")
 
 
 def configure(node: Node, addresses: Mapping[str, Sequence[str]], routes: Mapping[str, str]) -> None:
     """Set the addresses and static routes of NODE, whose interfaces must exist.
 
-    addresses: interface → addresses with prefix length. routes: IPv6 destination (prefix or "default") → next hop.
+    addresses: interface → addresses with prefix length. routes: destination (prefix or "default") → next hop.
     Raises TopologyError.
     """
     checked(node, "ip", "link", "set", "dev", "lo", "up")
@@ -70,7 +71,7 @@ def configure(node: Node, addresses: Mapping[str, Sequence[str]], routes: Mappin
             family = () if ":" not in address else ("nodad",)
             checked(node, "ip", "addr", "replace", address, "dev", interface, *family)
     for destination, gateway in routes.items():
-        checked(node, "ip", "-6", "route", "replace", destination, "via", gateway)
+        checked(node, "ip", "-6" if ":" in gateway else "-4", "route", "replace", destination, "via", gateway)
 
 
 class DataIntf(Intf):
@@ -120,13 +121,13 @@ class DataLink(Link):
         checked(first, "ip", "link", "add", *words[0], "type", "veth", "peer", *words[1], "netns", str(second.pid))
 
 
-class Ipv6Node(Node):
-    """Run a host or Linux router with IPv6 addresses and static routes."""
+class IpNode(Node):
+    """Run a host or Linux router with addresses and static routes."""
 
     def __init__(self, name: str, forwarding: bool = False, **params: Any) -> None:
         """Create the node, as a router if `forwarding`. Raises TopologyError."""
         super().__init__(name, **params)
-        prepare_ipv6(self, forwarding)
+        prepare_kernel(self, forwarding)
 
     def config(
         self,
@@ -149,12 +150,12 @@ class Ipv6Node(Node):
         return {}
 
     def IP(self, intf: Intf | None = None) -> str | None:
-        """Return the node's IPv6 address, for `pingall` and Mininet's CLI."""
+        """Return the node's address, for `pingall` and Mininet's CLI."""
         address = self.params.get("address")
         return None if address is None else str(address)
 
 
-class AutoconfiguredNode(Ipv6Node):
+class AutoconfiguredNode(IpNode):
     """Run a host that takes its addresses from Router Advertisements (RFC 4862)."""
 
     def __init__(self, name: str, **params: Any) -> None:

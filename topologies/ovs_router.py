@@ -12,7 +12,7 @@ from typing import Any
 from mininet.node import Node, RemoteController
 
 from topologies import addresses as at
-from topologies.nodes import START_TIMEOUT, Device, TopologyError, checked, configure, prepare_ipv6
+from topologies.nodes import START_TIMEOUT, Device, TopologyError, checked, configure, prepare_kernel
 from topologies.processes import Process
 
 BRIDGE = "br0"
@@ -60,7 +60,7 @@ class OvsRouter(Device):
         self.routes = dict(routes)
         self.management = management
         self.datapath = datapath
-        prepare_ipv6(self, forwarding=True)
+        prepare_kernel(self, forwarding=True)
 
     def start(self, controllers: Sequence[Node]) -> None:
         """Start Open vSwitch, make the bridge, configure the kernel. Raises OSError, ProcessError, TopologyError."""
@@ -113,6 +113,8 @@ class OvsRouter(Device):
             command += f" -- add-port {BRIDGE} {segment} tag={vlan} -- set interface {segment} type=internal"
             for port in ports:
                 command += f" -- add-port {BRIDGE} {port} tag={vlan}"
+                # Else the kernel answers ARP there for the segments' addresses, and packets pass by the bridge.
+                checked(self, "sysctl", "-qw", f"net.ipv4.conf.{port}.arp_ignore=8")
         if controllers:
             command += f" -- set-controller {BRIDGE} {' '.join(controllers)}"
             command += f" -- set controller {BRIDGE} max_backoff=1000"  # milliseconds between attempts to connect

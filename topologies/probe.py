@@ -21,7 +21,7 @@ import time
 from types import FrameType
 from typing import TextIO
 
-IPV6_FREEBIND = 78
+IPV6_FREEBIND, IP_FREEBIND = 78, 15
 PACKET = struct.Struct("!4sIQQQ")  # magic, number, sent at, the other's sent at, held for (monotonic ns)
 MAGIC = b"hoaf"
 FLUSH_SECONDS = 0.2
@@ -31,11 +31,16 @@ class Probe:
     """Send and receive on one UDP socket, even while its address, a mobile node's, is not configured."""
 
     def __init__(self, bind: str, peer: str, port: int, records: TextIO) -> None:
-        """Bind the socket, with IPV6_FREEBIND. Raises OSError if the port is taken."""
+        """Bind the socket, even to an address that is missing. Raises OSError if the port is taken."""
         self.peer = (peer, port)
         self.records = records
-        self.socket = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
-        self.socket.setsockopt(socket.IPPROTO_IPV6, IPV6_FREEBIND, 1)
+        family, level, option = (
+            (socket.AF_INET6, socket.IPPROTO_IPV6, IPV6_FREEBIND)
+            if ":" in bind
+            else (socket.AF_INET, socket.IPPROTO_IP, IP_FREEBIND)
+        )
+        self.socket = socket.socket(family, socket.SOCK_DGRAM)
+        self.socket.setsockopt(level, option, 1)
         self.socket.setblocking(False)
         self.socket.bind((bind, port))
         self.number = 0

@@ -20,7 +20,7 @@ if "__file__" not in globals():  # `mn --custom` executes this text as it is, kn
 
 from topologies import addresses as at
 from topologies.base import Attachment
-from topologies.nodes import AutoconfiguredNode, Ipv6Node
+from topologies.nodes import AutoconfiguredNode, IpNode
 from topologies.ovs_router import USER
 from topologies.roaming import RoamingTopo
 
@@ -48,7 +48,7 @@ class ProxyTopo(RoamingTopo):
         """Add anchor, gateways and mobile node. A gateway's address, the Proxy-CoA, is its care-of address there."""
         self.addHost(
             "lma",
-            cls=Ipv6Node,
+            cls=IpNode,
             address=at.router_side(9),
             addresses={
                 "lma-core": [f"{at.router_side(9)}/64"],
@@ -68,7 +68,7 @@ class ProxyTopo(RoamingTopo):
             gateway = f"mag{number}"
             self.addHost(
                 gateway,
-                cls=Ipv6Node,
+                cls=IpNode,
                 address=at.care_of_address(number),
                 addresses={f"{gateway}-up": [f"{at.care_of_address(number)}/64"]},
                 routes={"default": at.foreign_gateway(number)},

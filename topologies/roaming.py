@@ -22,7 +22,7 @@ if "__file__" not in globals():  # `mn --custom` executes this text as it is, kn
 
 from topologies import addresses as at
 from topologies.base import Attachment, MobilityTopo, Segment
-from topologies.nodes import DelayLine, Ipv6Node
+from topologies.nodes import DelayLine, IpNode
 from topologies.ovs_router import USER
 
 
@@ -52,7 +52,7 @@ class RoamingTopo(MobilityTopo):
         """
         self.addHost(
             "core",
-            cls=Ipv6Node,
+            cls=IpNode,
             address=at.core_side(9),
             addresses={
                 "core-r1": [f"{at.core_side(1)}/64"],

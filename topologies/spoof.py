@@ -4,7 +4,7 @@
     python3 spoof.py listen --port 5310
     python3 spoof.py send --outer CARE_OF_ADDRESS HOME_AGENT --inner HOME_ADDRESS CORRESPONDENT --label LABEL
 
-Standard library only. IPv6 in IPv6 (RFC 2473), inside it UDP with the label as payload.
+Standard library only. IPv6 in IPv6 (RFC 2473), or IPv4 in IPv4 (RFC 2003), inside it UDP with the label as payload.
 """
 
 import argparse
@@ -16,12 +16,20 @@ from types import FrameType
 
 IPV6_HDRINCL = 36
 HOP_LIMIT = 64
+IP_IN_IP = 4
 
 
 def ipv6(source: str, destination: str, next_header: int, payload: bytes) -> bytes:
     """Prepend an IPv6 header without extension headers to `payload`, with hop limit HOP_LIMIT."""
     addresses = socket.inet_pton(socket.AF_INET6, source) + socket.inet_pton(socket.AF_INET6, destination)
     return struct.pack("!IHBB", 6 << 28, len(payload), next_header, HOP_LIMIT) + addresses + payload
+
+
+def ipv4(source: str, destination: str, protocol: int, payload: bytes) -> bytes:
+    """Prepend an IPv4 header without options to `payload`, with time to live HOP_LIMIT."""
+    addresses = socket.inet_aton(source) + socket.inet_aton(destination)
+    header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(payload), 0, 0, HOP_LIMIT, protocol, 0) + addresses
+    return header[:10] + struct.pack("!H", checksum(header)) + header[12:] + payload
 
 
 def checksum(data: bytes) -> int:
@@ -46,10 +54,20 @@ def send(arguments: argparse.Namespace) -> None:
     """Send `count` forged packets by whatever route this node has to the outer destination, and print how many."""
     home_address, correspondent = arguments.inner
     care_of_address, home_agent = arguments.outer
-    inner = udp(home_address, correspondent, arguments.port, arguments.label.encode())
-    packet = ipv6(care_of_address, home_agent, socket.IPPROTO_IPV6, inner)
-    with socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
-        raw.setsockopt(socket.IPPROTO_IPV6, IPV6_HDRINCL, 1)
+    label = arguments.label.encode()
+    if ":" in home_agent:
+        family = socket.AF_INET6
+        inner = udp(home_address, correspondent, arguments.port, label)
+        packet = ipv6(care_of_address, home_agent, socket.IPPROTO_IPV6, inner)
+    else:
+        family = socket.AF_INET
+        # Without a checksum, which is optional over IPv4 (RFC 768).
+        datagram = struct.pack("!HHHH", arguments.port, arguments.port, 8 + len(label), 0) + label
+        inner = ipv4(home_address, correspondent, socket.IPPROTO_UDP, datagram)
+        packet = ipv4(care_of_address, home_agent, IP_IN_IP, inner)
+    with socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+        if family == socket.AF_INET6:
+            raw.setsockopt(socket.IPPROTO_IPV6, IPV6_HDRINCL, 1)
         for _ in range(arguments.count):
             raw.sendto(packet, (home_agent, 0))
     print(f"event=sent label={arguments.label} packets={arguments.count}", flush=True)

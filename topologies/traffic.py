@@ -102,6 +102,7 @@ class Traffic:
         rate: float = 100.0,
         drain: float = 5.0,
         home_address: str = at.HOME_ADDRESS,
+        correspondent: str = at.CORRESPONDENT,
     ) -> None:
         """Start both ends and wait until they run. Raises ProcessError.
 
@@ -111,7 +112,7 @@ class Traffic:
         self.drain = drain
         self.bed = bed
         self.rate = rate
-        ends = {"cn": (at.CORRESPONDENT, home_address), "mn": (home_address, at.CORRESPONDENT)}
+        ends = {"cn": (correspondent, home_address), "mn": (home_address, correspondent)}
         self.files = {node: directory / f"traffic-{node}.records" for node in ends}
         for node, (own, peer) in ends.items():
             command = [sys.executable, str(PROBE), "--bind", own, "--peer", peer]

@@ -25,7 +25,7 @@ from topologies import addresses as at
 from topologies.base import Attachment
 from topologies.deployment import EVENT_TIMEOUT, REST, START_TIMEOUT
 from topologies.load import AnchorLoad
-from topologies.nodes import Ipv6Node
+from topologies.nodes import IpNode
 from topologies.ovs_router import BRIDGE, USER
 from topologies.processes import Process
 from topologies.proxy import ProxyTopo
@@ -62,7 +62,7 @@ class BothTopo(ProxyTopo):
         """Add it beside the core, whose routes lead to it for its own address only."""
         self.addHost(
             "ha",
-            cls=Ipv6Node,
+            cls=IpNode,
             address=HOME_AGENT,
             addresses={
                 "ha-core": [f"{at.router_side(HA_NUMBER)}/64"],

@@ -24,7 +24,7 @@ from tools.chaos.addresses import (
 )
 from topologies import addresses as at
 from topologies.base import Attachment, MobilityTopo, Segment
-from topologies.nodes import AutoconfiguredNode, Ipv6Node, LinkBridge
+from topologies.nodes import AutoconfiguredNode, IpNode, LinkBridge
 from topologies.ovs_router import USER
 
 
@@ -134,7 +134,7 @@ class ChaosTopo(MobilityTopo):
     ) -> None:
         self.addHost(
             name,
-            cls=Ipv6Node,
+            cls=IpNode,
             addresses={interface: [address] for interface, address in addresses.items()},
             routes=routes or {},
             **options,

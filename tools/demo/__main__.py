@@ -22,8 +22,11 @@ from tools.demo.journey import Journey, Observations
 from tools.demo.narration import Narrator, quiet_logs
 from tools.demo.page import write_page
 from topologies import guest
+from topologies.base import MobilityTopo
 from topologies.deployment import Deployment
 from topologies.kernel import has_flow_backend
+from topologies.mip4 import Mip4Topo
+from topologies.mip4_deployment import Mip4Deployment
 from topologies.nodes import TopologyError
 from topologies.ovs_router import KERNEL, USER
 from topologies.processes import ProcessError
@@ -42,6 +45,13 @@ LONGEST_LEASE = 60
 LIFETIME = 60  # seconds, of bindings; longer with a slowdown
 GUEST_TIME_LIMIT = 3600.0  # seconds
 
+MIPV6, PROXY, IPV4 = "mobile-ipv6", "proxy", "ipv4"
+VARIANTS: dict[str, tuple[type[MobilityTopo], type[Deployment]]] = {
+    MIPV6: (RoamingTopo, Deployment),
+    PROXY: (ProxyTopo, ProxyDeployment),
+    IPV4: (Mip4Topo, Mip4Deployment),
+}
+
 ROWS = (
     ("round-trip time (median)", "rtt_via_ha_ms", "rtt_direct_ms", " ms"),
     ("data packets at the {anchor}, per 100 each way", "ha_data_packets_via_ha", "ha_data_packets_direct", ""),
@@ -56,13 +66,13 @@ FAILURES = (
 
 
 def observe(
-    narrator: Narrator, directory: Path, delay: float, rate: float, slowdown: float, proxy: bool
+    narrator: Narrator, directory: Path, delay: float, rate: float, slowdown: float, variant: str
 ) -> tuple[Observations, list[str]]:
     """Run the demo; return what was observed, and the unexpected errors in all logs."""
     datapath = KERNEL if has_flow_backend() else USER
     narrator.say(f"building the network on Linux {platform.release()}, Open vSwitch with the {datapath} datapath:")
-    topology, kind = (ProxyTopo, ProxyDeployment) if proxy else (RoamingTopo, Deployment)
-    gateways = "two MAGs, " if proxy else ""
+    topology, kind = VARIANTS[variant]
+    gateways = "two MAGs, " if variant == PROXY else ""
     narrator.say(f"three routers, a core, {kind.anchor_name}, {gateways}mobile and correspondent node")
     with Testbed(topology(datapath=datapath, delay=delay), directory / "logs") as bed:
         lease = min(round(LEASE * slowdown), LONGEST_LEASE)
@@ -93,12 +103,12 @@ def table(found: dict[str, object], made: list[Check]) -> str:
     return "\n".join(lines)
 
 
-def run(directory: Path, delay: float, rate: float, slowdown: float, proxy: bool) -> int:
+def run(directory: Path, delay: float, rate: float, slowdown: float, variant: str) -> int:
     """Run the demo, write its report and return the exit status; `delay` and `rate` are those without slowdown."""
     quiet_logs()
     narrator = Narrator()
     delay, rate = delay * slowdown, rate / slowdown
-    seen, errors = observe(narrator, directory, delay, rate, slowdown, proxy)
+    seen, errors = observe(narrator, directory, delay, rate, slowdown, variant)
     found = figures(seen)
     made = checks(found, errors)
     report = {
@@ -121,13 +131,13 @@ def run(directory: Path, delay: float, rate: float, slowdown: float, proxy: bool
     return 0 if all(check.kept for check in made) else 1
 
 
-def run_in_guest(directory: Path, delay: float, rate: float, slowdown: float, proxy: bool) -> int:
+def run_in_guest(directory: Path, delay: float, rate: float, slowdown: float, variant: str) -> int:
     """Run the demo on Debian's stock kernel under emulation, with the same output directory."""
     # Without real-time priorities: nothing else runs there, and what starts would get no time beside a slow network.
     command = ["setpriv", "--bounding-set=-sys_nice", "--inh-caps=-sys_nice"]
     command += [sys.executable, "-m", "tools.demo", "--output", str(directory)]
     command += ["--delay", str(delay), "--rate", str(rate), "--slowdown", str(slowdown)]
-    command += ["--proxy"] * proxy
+    command += ["--proxy"] * (variant == PROXY)
     return guest.run(command, GUEST_TIME_LIMIT, [directory])
 
 
@@ -154,12 +164,25 @@ def main(argv: list[str] | None = None) -> int:
         help="for slow machines: multiplies delay and pauses, divides the rate (default: "
         f"{SLOWDOWN[HOST]:g}, with --kernel vm {SLOWDOWN[VM]:g})",
     )
-    parser.add_argument(
+    protocol = parser.add_mutually_exclusive_group()
+    protocol.add_argument(
         "--proxy",
-        action="store_true",
+        dest="variant",
+        action="store_const",
+        const=PROXY,
+        default=MIPV6,
         help="Proxy Mobile IPv6: a local mobility anchor and two mobile access gateways in place of the home agent",
     )
+    protocol.add_argument(
+        "--ipv4",
+        dest="variant",
+        action="store_const",
+        const=IPV4,
+        help="Mobile IPv4: home agent and mobile node, all with IPv4 addresses",
+    )
     arguments = parser.parse_args(argv)
+    if arguments.kernel == VM and arguments.variant == IPV4:
+        parser.error("--kernel vm is for the flow backend, which makes no tunnels over IPv4")
     if os.geteuid():
         parser.error("root is needed, for namespaces and a switch of its own: use `make demo`, or sudo")
     directory = arguments.output.resolve()
@@ -172,7 +195,7 @@ def main(argv: list[str] | None = None) -> int:
         arguments.delay,
         arguments.rate,
         slowdown,
-        arguments.proxy,
+        arguments.variant,
     )
     try:
         with reserved(directory):

@@ -11,7 +11,6 @@ from pathlib import Path
 from tools.demo import priority
 from tools.demo.monitor import LoadSample, Monitor
 from tools.demo.narration import Narrator
-from topologies import addresses as at
 from topologies.deployment import EVENT_TIMEOUT, HOME, Backend, Deployment, event_time
 from topologies.load import AnchorLoad
 from topologies.processes import Process
@@ -115,7 +114,14 @@ class Journey:
         priority.give(self.deployment.start_mobile_node(), priority.NETWORK)
         self.load = AnchorLoad(self.bed, self.deployment.anchor, self.deployment.home)
         home_address = self.deployment.home_address
-        traffic = Traffic(self.bed, self.directory, self.rate, DRAIN * self.seen.slowdown, home_address)
+        traffic = Traffic(
+            self.bed,
+            self.directory,
+            self.rate,
+            DRAIN * self.seen.slowdown,
+            home_address,
+            self.deployment.correspondent,
+        )
         priority.give(traffic.ends, priority.NETWORK)
         interval = MONITORED * self.seen.slowdown
         with Monitor(self.load, traffic.files["cn"], self.narrator, interval, self.anchor) as self.monitor:
@@ -181,13 +187,13 @@ class Journey:
         """Move, and wait for the Binding Acknowledgement and, with hoaflow, for the flows' confirmation."""
         anchor = self.bed.programs[self.deployment.anchor_program]
         controller = self.bed.programs.get("controller")
-        care_of = at.HOME_ADDRESS if link == HOME else at.care_of_address(int(link))
+        care_of = self.deployment.care_of_address(link)
         acknowledgements = anchor.mark()
         events = controller.mark() if controller else 0
         with priority.raised(priority.NETWORK):
             left = self.deployment.attach(link)
         found = anchor.wait_for(self.deployment.acknowledgement(link), EVENT_TIMEOUT, acknowledgements)
-        confirmed = self._confirmed(controller, events, care_of) if controller else None
+        confirmed = self._confirmed(controller, events, link, care_of) if controller else None
         move = Move(link, self.offload, left, event_time(found), confirmed)
         self.seen.moves.append(move)
         self._where(self._place(link))
@@ -199,8 +205,8 @@ class Journey:
         self.narrator.say(told)
 
     @staticmethod
-    def _confirmed(controller: Process, after: int, care_of: str) -> float:
-        wanted = "removed .*reason=deregistered" if care_of == at.HOME_ADDRESS else f"active .*={care_of} "
+    def _confirmed(controller: Process, after: int, link: str | int, care_of: str) -> float:
+        wanted = "removed .*reason=deregistered" if link == HOME else f"active .*={care_of} "
         return event_time(controller.wait_for(f"event=binding-{wanted}", EVENT_TIMEOUT, after))
 
     def _measure(self) -> tuple[Span, int]:
@@ -231,7 +237,7 @@ class Journey:
         """Forge reverse-tunnel packets on link 1 and count those that reach the correspondent node."""
         listener = self.bed.start("listener", [sys.executable, str(SPOOF), "listen"], node="cn")
         listener.wait_for("event=ready", EVENT_TIMEOUT)
-        care_of, home_address = at.care_of_address(1), self.deployment.home_address
+        care_of, home_address = self.deployment.care_of_address(1), self.deployment.home_address
         forged = (
             (WRONG_OUTER, self.deployment.wrong_outer, home_address, SPOOFED_EACH),
             (WRONG_INNER, care_of, self.deployment.wrong_inner, SPOOFED_EACH),
@@ -240,7 +246,7 @@ class Journey:
         )
         self.seen.spoofed_at = time.time()
         for label, outer, inner, count in forged:
-            ends = ["--outer", outer, self.deployment.anchor, "--inner", inner, at.CORRESPONDENT]
+            ends = ["--outer", outer, self.deployment.anchor, "--inner", inner, self.deployment.correspondent]
             command = [sys.executable, str(SPOOF), "send", *ends, "--label", label, "--count", str(count)]
             self.bed.run(*command, node="stranger")
         listener.wait_for(f"label={CONTROL}", EVENT_TIMEOUT)
