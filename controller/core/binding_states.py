@@ -68,9 +68,14 @@ class BindingStates:
         if not self._registrations.may_offload(binding, now):
             return False
         # Routers are told of a change in order and confirm it in about that order, so that the last one is the most
-        # likely not to be active yet.
-        carrying = self._carrying(binding)
-        return bool(carrying) and all(router.standing.is_active(binding, now) for router in reversed(carrying))
+        # likely not to be active yet. Each of them asks, when it has confirmed: that must not cost a look at all.
+        found = False
+        for router in reversed(self._routers.carrying(binding.home_address)):
+            if router.switch.standby is None and router.prepared_for(binding.home_agent):
+                if not router.standing.is_active(binding, now):
+                    return False
+                found = True
+        return found
 
     def is_idle(self, binding: Binding, now: float) -> bool:
         """Tell whether ``of`` would say `idle`: no router prepared for it has been asked for it."""

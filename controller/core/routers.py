@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keep the routers that the controller knows, each until it has been away for long."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Reversible
 from itertools import chain, islice
 
 from controller.core.askers import Askers
@@ -66,7 +66,7 @@ class Routers(dict[int, Router]):
             router = self[dpid] = Router(dpid, *parts, now, *shared, self._install)
         return router
 
-    def carrying(self, home_address: Prefix) -> Collection[Router]:
+    def carrying(self, home_address: Prefix) -> Reversible[Router]:
         """Return the routers that are to have a home address's flows, the latest last."""
         if not self.askers.on_demand:
             return self.values()
