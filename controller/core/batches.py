@@ -60,7 +60,9 @@ class ChangesUnderWay(Struct, gc=False, eq=False):
         return [change.flow.key for change in self.changes]
 
     def adds(self, key: FlowKey) -> bool:
-        """Tell whether a flow with this key is added, rather than deleted."""
+        """Tell whether the flow with this key, which is one of those that change, is added, rather than deleted."""
+        if self.transition is not None:
+            return key not in self.transition.leaving
         return any(change.add and change.flow.key == key for change in self.changes)
 
     def requeue(self, since: Since, leaving: Iterable[FlowKey] = ()) -> None:

@@ -213,6 +213,10 @@ class Reconciliation:
         if self._to_sweep:
             self._work.pending.add(SWEEP)
 
+    def is_going(self, key: FlowKey) -> bool:
+        """Tell whether the deletion of the flow with this key is on its way."""
+        return self._switch.is_going(key)
+
     def flow_removed(self, key: FlowKey, now: float, evicted: bool = False) -> list[Prefix]:
         """Record that a flow is gone, to be sent again if it is desired; ``evicted``: that counts as a refusal.
 

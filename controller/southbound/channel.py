@@ -143,8 +143,12 @@ class SwitchChannel:
     def on_flow_removed(self, message: bytes) -> None:
         """Record that a flow is gone: deleted by the controller or by somebody else, timed out, or evicted."""
         removed = self.conversation.decoder.removed(message)
-        if removed is not None and not self.session.ended:
-            self.session.flow_removed(removed.key, removed.counted, removed.reason == EVICTION, time.monotonic())
+        if removed is None or self.session.ended:
+            return
+        router = self.session.router
+        is_expected = router is not None and router.flows.is_going(removed.key)
+        self.session.flow_removed(removed.key, removed.counted, removed.reason == EVICTION, time.monotonic())
+        if not is_expected:  # what follows from a deletion follows from the answer to its bundle
             self._notify()
 
     def on_ports(self) -> None:
@@ -310,14 +314,15 @@ class SwitchChannel:
     def _run_lane(self, lanes: _Lanes) -> None:
         """Send urgent changes, or all others, bundle after bundle."""
         while not self._ended:
+            if lanes.urgent and not self.session.has_urgent:
+                lanes.work.wait()
+                continue
             batches = self._take(lanes)
             if batches:
                 self._apply(batches, lanes.size)
             elif self._has_more(lanes):
                 give_way()  # it has looked at many subjects that need no change
-            elif lanes.urgent:
-                lanes.work.wait()
-            else:
+            elif not lanes.urgent:
                 self._next_due = due = self.session.next_due()
                 lanes.work.wait(None if due is None else due - time.monotonic())
         lanes.work.notify()  # another one of them, which then ends as well
