@@ -175,7 +175,7 @@ class DataPlane:
             *self._hold_link(),
             TunnelSource(None, self._address),
             NftTable(None, outer_header.table(self._address)),
-            NftTable(None, untracked.table()),
+            NftTable(None, untracked.table(self._address)),
             HostRoutes(PREFIX_TABLE, self._served, _leading_to, lambda _: True, self._put_routes),
             Route(None, DEFAULT, HELD_ADDRESS, HOLD, HOLD_TABLE),
             Route(None, DEFAULT, EXIT_ADDRESS, ENTRY, FROM_NODES_TABLE),

@@ -69,7 +69,7 @@ class Seg6Plane:
             RestoredSetting(f"{EXIT}.forwarding", "1"),
             TunnelSource(None, self._home_agent),
             NftTable(None, outer_header.table(self._home_agent)),
-            NftTable(None, untracked.table()),
+            NftTable(None, untracked.table(self._home_agent)),
             hosts,
             through,
             Rule(None, RULE_PREFERENCE, HAIRPIN_TABLE, iifname=EXIT, invert=True),

@@ -107,6 +107,7 @@ def test_spoofed_reverse_tunnelling_is_dropped(lab: Lab) -> None:
         "outer, inner, option = sys.argv[1:]\n"
         "packet = IPv6(src=outer, dst='2001:db8:99::1')\n"
         "packet = packet / IPv6ExtHdrDestOpt() if option == 'option' else packet\n"
+        "packet = packet / IPv6(src='2001:db8:99::100', dst='2001:db8:99::1') if option == 'tunnel' else packet\n"
         "packet = packet / IPv6(src=inner, dst='2001:db8:1::2') / UDP(dport=9)\n"
         "raw = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW)\n"
         "raw.sendto(bytes(packet), ('2001:db8:99::1', 0))\n"
@@ -124,6 +125,8 @@ def test_spoofed_reverse_tunnelling_is_dropped(lab: Lab) -> None:
     ):
         lab.python("rt", spoof, outer, inner, option)
     assert received(lab) == 4
+    # In a tunnel inside the mobile node's own.
+    lab.python("rt", spoof, CARE_OF_1, other, "tunnel")
     assert "packets 0 " in lab.run("cn", "nft list counter ip6 t seen")
     lab.python("rt", spoof, CARE_OF_1, HOME_ADDRESS, "")
     assert "packets 1 " in lab.run("cn", "nft list counter ip6 t seen")
