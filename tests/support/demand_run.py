@@ -66,8 +66,11 @@ class DemandRun(Run):
         home_agents = list(self.offload.home_agents)
         if not (demand.on and home_agents and all(each.synced for each in home_agents)):
             return
-        if self.router.tunnels.expected_until is not None:
+        tunnels = self.router.tunnels
+        if tunnels.expected_until is not None:
             return
+        if not tunnels.is_flow and tunnels.desired.is_awaited(self.home_agent, tunnels.acknowledged, self.now):
+            return  # what was there before stays as long
         asked = {key for each in self.offload.bindings if demand.wants(each.home_address) for key in keys_of(each)}
         for entry in (*self.switch.kinds(Kind.DOWNLINK), *self.switch.kinds(Kind.VERIFY)):
             home_address = home_end(entry.flow.key)
