@@ -8,6 +8,7 @@ r"""A network with two pods for one home agent address, in namespaces, and etcd 
 etcd reaches each pod over a link of its own, so a pod can be cut off from it, from the home link, or from both.
 """
 
+import subprocess
 from pathlib import Path
 from typing import ClassVar
 
@@ -46,7 +47,10 @@ class PodLab(Lab):
             self.run(name, f"ip link set {interface} down")
 
     def stop(self) -> None:
-        """Kill all programs, delete the namespaces, end etcd."""
+        """Kill all programs, delete the links and the namespaces, end etcd."""
+        # The kernel deletes a namespace's links some time after the namespace: the next lab may find them there.
+        for side in SIDES.values():
+            subprocess.run(["ip", "link", "del", f"etcd{side}"], capture_output=True, timeout=30, check=False)
         super().stop()
         self.etcd.stop()
 
