@@ -39,6 +39,7 @@ class Pod:
     def stand_by(self) -> None:
         """Take the address if it is free, with all that has been written."""
         if self._client.get(self._keys.owner) is None:
+            self.close()  # of an earlier time
             standby = Standby(self._client, self._keys, self._name, FOR_EVER)
             self.cache = standby.wait()
             assert self.cache is not None

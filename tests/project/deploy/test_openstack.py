@@ -102,7 +102,7 @@ def test_what_it_names_is_in_the_checkout(path: Path) -> None:
     for unit in units:
         text = written.get(f"/etc/systemd/system/{unit}.service") or shipped(unit)
         for environment in re.findall(r"EnvironmentFile=-?(\S+)", text):
-            content = written[environment.replace("%i", "br0")]
+            content = written[environment.replace("%i", "br0")] + "".join(re.findall(r"^Environment=.*", text, re.M))
             for variable in re.findall(r"\$\{?([A-Z_]+)", "".join(re.findall(r"ExecStart=(?:.*\\\n)*.*", text))):
                 assert variable == "STATE_DIRECTORY" or f"{variable}=" in content, variable
 
