@@ -3,6 +3,7 @@
 
 HoaflowError (hoaflow.errors)
 ├── AccessError (hoaflow.client.errors)
+├── AnotherOwner (controller.core.owners)
 ├── BadHead (controller.rest.http.head)
 ├── CannotListen (controller.listening)
 ├── ChangesRefused (controller.southbound.exchange)

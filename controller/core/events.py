@@ -91,6 +91,10 @@ EVENTS: Mapping[str, EventType] = {
         "A bridge has announced its home agent, or the home agent's status has changed.",
         {"home_agent": HOME_AGENT, "status": "up, or ha-down", "lease": "seconds"},
     ),
+    "home-agent-owned": EventType(
+        "Another pod owns a home agent's address now, and its bridge follows it.",
+        {"home_agent": HOME_AGENT, "owner": "name of the pod", "revision": "etcd's revision when it became the owner"},
+    ),
     "home-agent-synced": EventType(
         "The first snapshot under a lease has come: the home agent's bindings may be offloaded.",
         {"home_agent": HOME_AGENT, "bindings": "how many the snapshot holds"},

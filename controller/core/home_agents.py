@@ -9,6 +9,7 @@ from itertools import chain
 
 from controller.core import reasons
 from controller.core.bindings import Change
+from controller.core.owners import Owner, check_announcement
 from controller.core.prefix_index import PrefixIndex
 from controller.core.protocols import Protocol
 from controller.core.reasons import Reason
@@ -41,6 +42,8 @@ class HomeAgent:
 
     ``protocols``: those of its bindings; of an LMA (RFC 5213), `Protocol.PMIPV6`. ``group``: anchors of the same group
     may have home prefixes in common, as a home agent and an LMA of one network do (RFC 6612); None for none.
+
+    ``owner``: which of several pods its bridge follows, None if it does not say.
     """
 
     address: bytes
@@ -55,6 +58,7 @@ class HomeAgent:
     reported_until: float = -math.inf
     protocols: frozenset[Protocol] = frozenset({Protocol.MIPV6})
     group: str | None = None
+    owner: Owner | None = None
 
     def lease_holds(self, now: float) -> bool:
         """Tell whether the bridge has renewed its lease in time."""
@@ -141,14 +145,19 @@ class HomeAgents:
         last_change: int | None = None,
         protocols: frozenset[Protocol] = frozenset({Protocol.MIPV6}),
         group: str | None = None,
+        owner: Owner | None = None,
     ) -> tuple[HomeAgent, Change]:
         """Announce a home agent or renew its lease, which then ends ``lease`` seconds from ``now``. Idempotent.
 
         After a lapse the home agent counts as not synced until its next snapshot. So does what was reported, also when
-        the number of the last change goes back: the bridge has started anew.
-        Raises PrefixesOverlap, changing nothing, when another home agent holds one of the addresses and its lease.
+        the number of the last change goes back: the bridge has started anew; or when there is another owner: its
+        bridge knows nothing of what the former one's has seen. Gates then stand no longer than they did.
+        Raises PrefixesOverlap, changing nothing, when another home agent holds one of the addresses and its lease;
+        AnotherOwner, when a newer owner has been announced.
         """
         former = self._home_agents.get(address)
+        if former is not None:
+            check_announcement(address, former.owner, owner, former.lease_holds(now))
         # Prefixes that it has already can't be another's.
         news = former is None or (former.home_prefixes, former.group) != (home_prefixes, group)
         for other in self.overlapping(address, home_prefixes, group) if news else ():
@@ -175,16 +184,17 @@ class HomeAgents:
             last_change,
             protocols=protocols,
             group=group,
+            owner=owner,
         )
         if former is not None and unbroken:
             agent.reported_until = min(former.reported_until, agent.lease_ends)
-            if (last_change or 0) >= (former.last_change or 0):
+            if owner == former.owner and (last_change or 0) >= (former.last_change or 0):
                 agent.reported = former.reported
         agent.certify()
         change = Change.REFRESHED
         if former is None or not unbroken:
             change = Change.ADDED
-        elif news or (former.status, former.protocols) != (status, protocols):
+        elif news or (former.status, former.protocols, former.owner) != (status, protocols, owner):
             change = Change.CHANGED
         self._home_agents[address] = agent
         if news:

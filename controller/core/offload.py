@@ -23,6 +23,7 @@ from controller.core.flow_reading import FlowReading
 from controller.core.flows import Action, FlowKey, Kind
 from controller.core.full_tables import NO_ROOM
 from controller.core.home_agents import HomeAgent, Status
+from controller.core.owners import Owner, check_report
 from controller.core.packet_reports import PacketReports
 from controller.core.protocols import Protocol
 from controller.core.reasons import Reason
@@ -78,24 +79,31 @@ class Offload:
         last_change: int | None = None,
         protocols: Collection[Protocol] = (Protocol.MIPV6,),
         group: str | None = None,
+        owner: Owner | None = None,
     ) -> tuple[HomeAgent, Change]:
         """Announce a home agent or renew its bridge's lease of ``lease`` seconds. Idempotent.
 
         ``last_change``: the number of the last change that the bridge has seen, None if it gives none. ``protocols``:
-        those of its bindings. ``group``: with whom it may share home prefixes. Returns the home agent, and what has
-        changed. Raises Refused for addresses that can't be a home agent's, PrefixesOverlap for another's home prefix.
+        those of its bindings. ``group``: with whom it may share home prefixes. ``owner``: which pod the bridge follows,
+        with ``last_change``, without which nothing would tell when the new owner's bindings are known. Returns the home
+        agent, and what has changed. Raises Refused for addresses that can't be a home agent's, PrefixesOverlap for
+        another's home prefix, AnotherOwner when a newer owner has been announced.
         """
         check_home_agent(address, home_prefixes)
+        if owner is not None and last_change is None:
+            raise Refused("last_change", "expected the number of the last change with `owner`, got none")
         before = self.home_agents.get(address)
         moved = before is None or (before.home_prefixes, before.group) != (home_prefixes, group)
         replaced = self.home_agents.overlapping(address, home_prefixes, group) if moved else []
         home_agent, change = self.home_agents.announce(
-            address, home_prefixes, lease, status, now, last_change, frozenset(protocols), group
+            address, home_prefixes, lease, status, now, last_change, frozenset(protocols), group, owner
         )
         for each in replaced:
             self._forget(each, now)
         if change is Change.ADDED or before is None or before.status is not status:
             self._event("home-agent-announced", home_agent=address, status=status.value, lease=lease)
+        if owner is not None and (before is None or before.owner != owner):
+            self._event("home-agent-owned", home_agent=address, owner=owner.name, revision=owner.revision)
         if before is not None and before.home_prefixes != home_prefixes:
             held = self.registrations.of_home_agent(address)
             self._updates.schedule_removal(
@@ -173,8 +181,19 @@ class Offload:
         """
         return self._snapshots.begin(home_agent, now)
 
-    def reported(self, home_agent: bytes, last_change: int, whole: bool, now: float) -> None:
-        """Record that a bridge has reported everything up to a change of its home agent, ``whole``: by a snapshot."""
+    def check_owner(self, home_agent: bytes, owner: Owner | None) -> None:
+        """Raise AnotherOwner if reports are of another owner than the one announced; None: they name none."""
+        if (agent := self.home_agents.get(home_agent)) is not None:
+            check_report(home_agent, agent.owner, owner)
+
+    def reported(
+        self, home_agent: bytes, last_change: int, whole: bool, now: float, owner: Owner | None = None
+    ) -> None:
+        """Record that a bridge has reported everything up to a change of its home agent, ``whole``: by a snapshot.
+
+        Raises AnotherOwner (see ``check_owner``).
+        """
+        self.check_owner(home_agent, owner)
         if (agent := self.home_agents.report(home_agent, last_change, whole)) is not None:
             self._review(now, [agent])
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from controller.core.admission import NotAnnounced, Refused, is_deregistration
 from controller.core.bindings import Binding, Change, Key, may_follow
 from controller.core.home_agents import HomeAgent
+from controller.core.owners import Owner, check_report
 from controller.core.protocols import Protocol
 from controller.core.updates import BINDINGS_AT_ONCE, Updates
 from controller.core.urgency import MOST_EVENTS, Urgency
@@ -57,12 +58,16 @@ class SnapshotResult:
 
 
 class Snapshot:
-    """One snapshot. Its slices are taken in once all have arrived, so that one that can't be read changes nothing."""
+    """One snapshot. Its slices are taken in once all have arrived, so that one that can't be read changes nothing.
+
+    ``owner``: whose binding cache it is, of several pods; None if it does not say.
+    """
 
     def __init__(self, snapshots: "Snapshots", home_agent: bytes, number: int, began: float) -> None:
         self.home_agent = home_agent
         self.number = number
         self.began = began
+        self.owner: Owner | None = None
         self.arrived = False
         self.superseded = False
         self.result = SnapshotResult()
@@ -80,8 +85,8 @@ class Snapshot:
     def take_in(self, bindings: Iterable[tuple[int, Binding]], now: float) -> None:
         """Take in a slice: bindings, each with its place in the snapshot.
 
-        A binding that can't be taken is reported in the result, and counts as missing. Raises NotAnnounced, Superseded:
-        what was taken in before is gone then, or about to be replaced.
+        A binding that can't be taken is reported in the result, and counts as missing. Raises NotAnnounced, Superseded,
+        AnotherOwner: what was taken in before is gone then, or about to be replaced.
         """
         home_agent, result = self._snapshots.in_force(self), self.result
         urgency = self._urgency
@@ -117,7 +122,7 @@ class Snapshot:
     def complete(self, now: float) -> bool:
         """Remove, a slice at a time, what the snapshot lacks; tell whether that was all.
 
-        Raises NotAnnounced, Superseded.
+        Raises NotAnnounced, Superseded, AnotherOwner.
         """
         home_agent, result = self._snapshots.in_force(self), self.result
         if self._to_compare is None:
@@ -217,8 +222,11 @@ class Snapshots:
     def in_force(self, snapshot: Snapshot) -> HomeAgent:
         """Return the home agent of a snapshot that has arrived, which supersedes those that began before.
 
-        Raises Superseded, NotAnnounced.
+        Raises Superseded, NotAnnounced, AnotherOwner.
         """
+        home_agent = self.updates.registrations.home_agents.get(snapshot.home_agent)
+        if home_agent is not None:  # before anything else: that of a former owner supersedes none
+            check_report(home_agent.address, home_agent.owner, snapshot.owner)
         if not snapshot.arrived:
             snapshot.arrived = True
             snapshot.superseded = self._newest.get(snapshot.home_agent, 0) > snapshot.number
@@ -229,7 +237,6 @@ class Snapshots:
                 self._newest[snapshot.home_agent] = snapshot.number
         if snapshot.superseded:
             raise Superseded
-        home_agent = self.updates.registrations.home_agents.get(snapshot.home_agent)
         if home_agent is None:
             raise NotAnnounced(snapshot.home_agent)
         return home_agent

@@ -12,6 +12,7 @@ const WORDS = {
   "binding-withheld": (e) => `the bridge leaves ${e.home_address} to its home agent: ${e.reason}`,
   "binding-held": (e) => `${e.home_address} stays on its home agent's path: ${e.reason}`,
   "home-agent-announced": (e) => `home agent ${e.home_agent} is ${e.status}, lease ${e.lease} s`,
+  "home-agent-owned": (e) => `home agent ${e.home_agent} is served by pod ${e.owner} now`,
   "home-agent-synced": (e) => `home agent ${e.home_agent} has sent its binding cache: ${e.bindings} bindings`,
   "bindings-updated": (e) => `a ${e.source} has changed ${e.changes} bindings; not all of them are listed here`,
   "lease-lapsed": (e) => `the lease of home agent ${e.home_agent} has lapsed: all its traffic goes via it`,

@@ -14,6 +14,7 @@ from controller.access.roles import Forbidden
 from controller.core.admission import NotAnnounced, Refused
 from controller.core.bindings import StaleUpdate
 from controller.core.home_agents import PrefixesOverlap
+from controller.core.owners import AnotherOwner
 from controller.core.routers import UnknownRouter
 from controller.core.snapshots import Superseded
 from controller.rest.schemas.answers import FieldError, ProblemDetails
@@ -21,7 +22,17 @@ from hoaflow.errors import HoaflowError
 
 MEDIA_TYPE = "application/problem+json"
 # Errors that `problem_of` turns into a Problem.
-REFUSALS = (HTTPException, Forbidden, NotAnnounced, PrefixesOverlap, Refused, StaleUpdate, Superseded, UnknownRouter)
+REFUSALS = (
+    HTTPException,
+    AnotherOwner,
+    Forbidden,
+    NotAnnounced,
+    PrefixesOverlap,
+    Refused,
+    StaleUpdate,
+    Superseded,
+    UnknownRouter,
+)
 
 
 class Problem(HoaflowError, HTTPException):
@@ -66,6 +77,8 @@ def problem_of(error: Exception) -> Problem:
             return Problem(HTTPStatus.CONFLICT, str(error), (FieldError(field, str(error)),))
         case PrefixesOverlap():
             return Problem(HTTPStatus.CONFLICT, str(error), (FieldError("home_prefixes", str(error)),))
+        case AnotherOwner():
+            return Problem(HTTPStatus.CONFLICT, str(error), (FieldError("owner", str(error)),))
         case Superseded():
             return Problem(HTTPStatus.CONFLICT, str(error))
         case NotAnnounced() | UnknownRouter():

@@ -103,20 +103,24 @@ class BindingCalls:
 
     def _post_several(self, request: ApiRequest, body: bodies.BindingsBody) -> Response:
         now = time.monotonic()
-        home_agent = None if body.last_change is None else body.home_agent()
+        owner, offload = body.followed(), self._context.offload
+        home_agent = None if body.last_change is None and owner is None else body.home_agent()
         if home_agent is not None:
             request.caller.check_home_agent(home_agent)
+            offload.check_owner(home_agent, owner)
         changes: Counter[str] = Counter()
         results: list[answers.BatchResult] = []
         few, only = len(body.bindings) <= MOST_URGENT, len(body.bindings) == 1
         if body.one_entry:
             results += self._post_entry(request, body, now, changes)
         for items in self._context.batches(() if body.one_entry else body.bindings):
+            if home_agent is not None:
+                offload.check_owner(home_agent, owner)  # another may have been announced since the last batch
             urgency = Urgency.URGENT if few else Urgency.of_many(sum(changes[name] for name in NEWS))
             results += [self._post_item(request, index, raw, now, changes, urgency, only) for index, raw in items]
-        self._context.offload.updated(sum(changes[name] for name in NEWS))
+        offload.updated(sum(changes[name] for name in NEWS))
         if home_agent is not None and body.last_change is not None:
-            self._context.offload.reported(home_agent, body.last_change, whole=False, now=time.monotonic())
+            offload.reported(home_agent, body.last_change, False, time.monotonic(), owner)
         self._context.notify()
         request.note({**request.outcome, **changes}, any(changes[name] for name in (*NEWS, REFUSED)))
         return json_response(answers.BatchResults(results))

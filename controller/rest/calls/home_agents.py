@@ -68,7 +68,7 @@ class HomeAgentCalls:
             caller.check_home_address(prefix, f"home_prefixes[{index}]")
         offload = self._context.offload
         home_agent, change = offload.announce(
-            packed, prefixes, body.lease, status, now, body.last_change, body.protocols, body.group
+            packed, prefixes, body.lease, status, now, body.last_change, body.protocols, body.group, body.followed()
         )
         request.note({"status": status.value, "home_prefixes": ",".join(map(str, prefixes))}, change.is_news)
         self._context.notify()
@@ -94,6 +94,7 @@ class HomeAgentCalls:
         refused: list[answers.RefusedItem] = []
         with self._context.offload.snapshot(home_agent, began) as snapshot:
             taken = body()
+            snapshot.owner = taken.followed()
             for items in self._context.batches(taken.bindings):
                 bindings: list[tuple[int, Binding]] = []
                 for index, raw in items:
@@ -112,7 +113,7 @@ class HomeAgentCalls:
             while not snapshot.complete(time.monotonic()):
                 self._context.pause()
         if taken.last_change is not None:
-            self._context.offload.reported(home_agent, taken.last_change, whole=True, now=time.monotonic())
+            self._context.offload.reported(home_agent, taken.last_change, True, time.monotonic(), taken.followed())
         self._context.notify()
         result = snapshot.result
         for index, binding, error in result.refused:
@@ -135,7 +136,7 @@ class HomeAgentCalls:
         "/v1/home-agents/{address}/bindings",
         Role.BRIDGE,
         answers.BulkUpdated,
-        problems=(HTTPStatus.NOT_FOUND,),
+        problems=(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
         body=bodies.BulkUpdateBody,
         reach=Reach.ALL,
     )
@@ -156,6 +157,7 @@ class HomeAgentCalls:
         concerned = offload.registrations.bound_to(here, home_agent, body.protocol)
         counts = Counter[str]()
         for items in self._context.batches(concerned):
+            offload.check_owner(home_agent, body.followed())
             urgency, now = Urgency.of_many(counts["changed"] + counts["removed"]), time.monotonic()
             for _, held in items:
                 if offload.registrations.at(held.key) is not held:
@@ -165,7 +167,7 @@ class HomeAgentCalls:
                 counts[self._update(update, now, urgency, ordered=body.timestamp is not None)] += 1
         offload.updated(counts["changed"] + counts["removed"])
         if body.last_change is not None:
-            offload.reported(home_agent, body.last_change, whole=False, now=time.monotonic())
+            offload.reported(home_agent, body.last_change, False, time.monotonic(), body.followed())
         self._context.notify()
         subject = {"care_of_address": format_address(here), **counts}
         request.note(subject, counts["changed"] + counts["removed"] > 0)

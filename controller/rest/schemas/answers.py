@@ -23,6 +23,8 @@ from controller.rest.schemas.fields import (
     Lifetime,
     MacAddress,
     MemberName,
+    OwnerName,
+    OwnerRevision,
     ProtocolName,
     Revision,
     SecondsLeft,
@@ -124,6 +126,13 @@ class Bindings(Struct):
     unanswered: list[Unanswered] | UnsetType = UNSET
 
 
+class Owner(Struct):
+    """Which of several pods owns a home agent's address."""
+
+    name: OwnerName
+    revision: OwnerRevision
+
+
 class HomeAgent(Struct):
     """A home agent; `snapshot` is `wanted` until it has sent one under its present lease."""
 
@@ -136,6 +145,7 @@ class HomeAgent(Struct):
     bindings: Count
     protocols: list[ProtocolName]
     group: str | None
+    owner: Owner | None
 
 
 class BulkUpdated(Struct):

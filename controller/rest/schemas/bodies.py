@@ -17,6 +17,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from controller.core.bindings import Binding
 from controller.core.demand import Install
 from controller.core.home_agents import Status
+from controller.core.owners import Owner
 from controller.core.protocols import OTHER_TUNNELS, RULES, SIMULTANEOUS, Protocol, Tunnel
 from controller.core.tunnels import EndpointName, FlowTunnelNames, FlowTunnels
 from controller.rest.problems import Problem, wrong_field
@@ -32,6 +33,8 @@ from controller.rest.schemas.fields import (
     LastChange,
     Lifetime,
     MacAddress,
+    OwnerName,
+    OwnerRevision,
     PortName,
     ProtocolName,
     ReportedUpTo,
@@ -156,7 +159,24 @@ class BindingBody(Struct, forbid_unknown_fields=True):
         return OTHER_TUNNELS.get(self.tunnel)
 
 
-class BindingsBody(Struct, forbid_unknown_fields=True):
+class OwnerBody(Struct, forbid_unknown_fields=True):
+    """Which of several pods a bridge follows; a call for another one than the newest is refused (409)."""
+
+    name: OwnerName
+    revision: OwnerRevision
+
+
+class _FromBridge(Struct, forbid_unknown_fields=True, kw_only=True):
+    """What a bridge beside one of several pods adds to what it says."""
+
+    owner: OwnerBody | None = None
+
+    def followed(self) -> Owner | None:
+        """Return the owner that the bridge follows, None if it names none: as the core's value."""
+        return None if self.owner is None else Owner(self.owner.name, self.owner.revision)
+
+
+class BindingsBody(_FromBridge, forbid_unknown_fields=True):
     """Several bindings, each decoded by itself, so that a wrong one does not stop the others.
 
     Unless they are `one_entry`, of which all are taken or none: the home network prefixes of one mobile node and
@@ -171,7 +191,8 @@ class BindingsBody(Struct, forbid_unknown_fields=True):
         """Return the one home agent that all of the bindings name. Raises Problem."""
         named = {decode(raw, _HomeAgentOfBinding).home_agent for raw in self.bindings}
         if len(named) != 1:
-            raise wrong_field("last_change", f"expected bindings of one home agent with it, got those of {len(named)}")
+            field = "owner" if self.last_change is None else "last_change"
+            raise wrong_field(field, f"expected bindings of one home agent with it, got those of {len(named)}")
         return _parsed("home_agent", named.pop() or "", parse_address)
 
     def entry(self, now: float) -> list[Binding]:
@@ -186,7 +207,7 @@ class BindingsBody(Struct, forbid_unknown_fields=True):
         return found
 
 
-class BulkUpdateBody(Struct, forbid_unknown_fields=True):
+class BulkUpdateBody(_FromBridge, forbid_unknown_fields=True):
     """One message for all bindings of a home agent at one care-of address: those of a MAG.
 
     `lifetime` 0 ends them (RFC 5846, or the MAG has restarted, RFC 5847), another renews them (RFC 6602), and
@@ -230,7 +251,7 @@ class _HomeAgentOfBinding(Struct):
     home_agent: IpAddress | None = None
 
 
-class HomeAgentBody(Struct, forbid_unknown_fields=True):
+class HomeAgentBody(_FromBridge, forbid_unknown_fields=True):
     """A bridge's announcement of its home agent (an LMA: `protocols` has `pmipv6`); `lease` is in seconds."""
 
     home_prefixes: Annotated[list[HomePrefix], Meta(min_length=1, max_length=MOST_PREFIXES)]

@@ -144,6 +144,24 @@ ReportedUpTo = Annotated[
         lt=10**18,
     ),
 ]
+OwnerName = Annotated[
+    str,
+    Meta(
+        description="The name of a pod, as of `hoaflow-ha --pod`.",
+        min_length=1,
+        max_length=253,
+        pattern=r"^[^\x00-\x1f\x7f]*$",
+        examples=["home-agent-1"],
+    ),
+]
+OwnerRevision = Annotated[
+    int,
+    Meta(
+        description="etcd's revision when the pod became the owner: `mod_revision` of the owner's key.",
+        ge=1,
+        lt=10**18,
+    ),
+]
 Withheld = Annotated[
     str,
     Meta(

@@ -37,6 +37,7 @@ def home_agent_view(home_agent: HomeAgent, offload: Offload, now: float) -> answ
         bindings=offload.registrations.count(home_agent.address),
         protocols=[each for each in RULES if each in home_agent.protocols],
         group=home_agent.group,
+        owner=None if home_agent.owner is None else answers.Owner(*home_agent.owner),
     )
 
 

@@ -149,6 +149,7 @@ def test_a_home_agent_is_announced_and_asked_for_its_snapshot() -> None:
         "bindings": 0,
         "protocols": ["mipv6"],
         "group": None,
+        "owner": None,
     }
     problem(api.call("GET", "/readyz"), 503)
     api.call("PUT", f"/v1/home-agents/{HOME_AGENT}/bindings", {"bindings": [BINDING]})
