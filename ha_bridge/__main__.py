@@ -3,6 +3,7 @@
 
 import argparse
 import random
+import socket
 import sys
 import time
 from functools import partial
@@ -14,6 +15,7 @@ from ha_bridge.kernel_watch import KernelWatch
 from ha_bridge.members import Members
 from ha_bridge.metrics import BridgeCollector
 from ha_bridge.model import MIPV4, MIPV6, PMIPV6
+from ha_bridge.owner_watch import OwnerWatch
 from ha_bridge.process_sockets import registration_sockets
 from ha_bridge.proxy_answers import DIALECTS
 from ha_bridge.selection import Ipv4Registrations, ProxyRegistrations, SettledKernel
@@ -21,10 +23,11 @@ from ha_bridge.settings import RENEWALS, Settings
 from ha_bridge.sources import KernelSource, Source, TerminalSource
 from ha_bridge.terminal_client import TerminalClient
 from hoaflow import logs, metrics
-from hoaflow.arguments import address, host_port, ip_prefix, prefix_length, seconds, whole_seconds
+from hoaflow.arguments import address, argument, host_port, ip_prefix, prefix_length, seconds, whole_seconds
 from hoaflow.client.access import Access, add_controller_option, add_options, from_arguments, warn_of_clear_token
 from hoaflow.client.directory import MemberAddress
 from hoaflow.client.errors import AccessError
+from hoaflow.home_agent.pods.keys import Keys, endpoints_and_name
 from hoaflow.metrics.server import MetricsServer, registry_of_process
 
 LOG = logs.Log("bridge")
@@ -47,6 +50,8 @@ examples:
   ha-bridge ... --protocol mipv4  beside a home agent of Mobile IPv4
   ha-bridge ... --protocol mipv4 --console 127.0.0.1:7777
                                   beside hoaflow-ha, with lifetimes and identifications
+  ha-bridge ... --cache etcd://192.0.2.1:2379/home
+                                  beside one of several pods: silent while another serves
 
 It needs CAP_NET_ADMIN to read the kernel's IPsec policies, except with --no-netlink.
 
@@ -147,6 +152,17 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="after a restart of the home agent, restore the bindings it forgot through the terminal (`bc add`)",
     )
+    parser.add_argument(
+        "--cache",
+        type=argument(endpoints_and_name),
+        metavar="etcd://HOST:PORT[,...]/NAME",
+        help="the home agent beside is one of several pods, with this --cache: say nothing while another pod serves",
+    )
+    parser.add_argument(
+        "--pod",
+        metavar="NAME",
+        help="with --cache, the name of the pod beside (default: the host's)",
+    )
     parser.add_argument("--source-address", metavar="ADDR", help="connect to the controllers from this address")
     add_options(parser)
     metrics.add_option(parser)
@@ -174,6 +190,10 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"--restore is for home agents of {MIPV6}: no terminal of {MIPV4} takes bindings")
     if args.protocol == PMIPV6 and args.restore:
         parser.error("--restore is for home agents, and --protocol pmipv6 for LMAs: MAGs register anew by themselves")
+    if args.cache is not None and args.protocol != MIPV6:
+        parser.error(f"--cache is for home agents of {MIPV6}: no others have several pods")
+    if args.cache is not None and args.restore:
+        parser.error("--restore is for home agents that forget bindings in a restart: pods find them in --cache")
     if args.renew * 2 > args.lease:
         parser.error(f"--renew {args.renew:g} must be at most half of --lease {args.lease:g}")
     if args.no_netlink and args.poll is not None and args.poll > args.lease:
@@ -185,7 +205,8 @@ def main(argv: list[str] | None = None) -> int:
     logs.set_up(args, public=[*args.controller, args.home_agent])
     polls_alone = args.no_netlink or args.no_console  # reading the kernel's view costs nothing
     poll = args.poll or (POLL_ALONE if polls_alone else POLL_WITH_EVENTS)
-    settings = Settings(args.lease, args.renew, args.snapshot, poll, kernel=not args.no_netlink)
+    kernel, pods = not args.no_netlink, args.cache is not None
+    settings = Settings(args.lease, args.renew, args.snapshot, poll, kernel, pods)
     try:
         _daemon(args, settings, access).run()
     except PermissionError as error:
@@ -237,11 +258,15 @@ def _daemon(args: argparse.Namespace, settings: Settings, access: Access) -> Dae
     if args.metrics is not None:
         registry = registry_of_process()
         registry.register(BridgeCollector(home_agent, members))
-        server = MetricsServer(args.metrics, registry, partial(_lacking, members))
+        server = MetricsServer(args.metrics, registry, partial(_lacking, home_agent, members))
         LOG.info("metrics-listening", metrics="{}:{}".format(*server.address))
     daemon.stop_on_signals()
     if kernel is not None:
         daemon.follow(kernel.run)
+    if args.cache is not None:
+        endpoints, name = args.cache
+        pod = args.pod or socket.gethostname()
+        daemon.follow(OwnerWatch(endpoints, Keys(name, args.home_agent), pod, daemon.owned).run)
     LOG.info(
         "started",
         home_agent=args.home_agent,
@@ -284,7 +309,9 @@ def _source(args: argparse.Namespace, kernel: KernelWatch | None, prefix_length:
     return TerminalSource(terminal, args.home_agent, kernel, selection=selection)
 
 
-def _lacking(members: Members) -> str | None:
+def _lacking(home_agent: HomeAgent, members: Members) -> str | None:
+    if home_agent.standing_by:
+        return f"standing by: {home_agent.standing_by} serves"
     confirmed = any(member.lease_confirmed for member in members)
     return None if confirmed else "no controller has confirmed the lease"
 

@@ -7,7 +7,7 @@ from typing import Any
 import requests
 
 from ha_bridge.commands import Announced, Failed, Replaced, Verdict
-from ha_bridge.model import MIPV6
+from ha_bridge.model import MIPV6, Owner
 from ha_bridge.reconciliation import Report
 from hoaflow.client.access import Access
 from hoaflow.client.client import Northbound, json_of
@@ -56,12 +56,13 @@ class ControllerClient:
         self._protocol = protocol
         self._group = group
 
-    def announce(self, status: str, last_change: int | None) -> Announced | Failed:
+    def announce(self, status: str, last_change: int | None, owner: Owner | None = None) -> Announced | Failed:
         """Announce the home agent with `status` (`up` or `ha-down`) and renew its lease. Idempotent.
 
         `last_change` is the number of the last change that the controller must have been told of, if there is any.
+        `owner`: which of several pods the home agent is.
         """
-        body: Json = {"home_prefixes": self._home_prefixes, "lease": self._lease, "status": status}
+        body: Json = {"home_prefixes": self._home_prefixes, "lease": self._lease, "status": status, **_of(owner)}
         if last_change is not None:
             body["last_change"] = last_change
         if self._protocol != MIPV6:
@@ -83,12 +84,15 @@ class ControllerClient:
         except NorthboundError as error:
             return _failed(error)
 
-    def send(self, reports: Sequence[Report], last_change: int | None, now: float) -> list[Verdict] | Failed:
+    def send(
+        self, reports: Sequence[Report], last_change: int | None, now: float, owner: Owner | None = None
+    ) -> list[Verdict] | Failed:
         """Report bindings, with lifetimes as of `now`, and return the verdicts in the same order.
 
         With `last_change`, everything up to the change of that number is reported.
         """
-        body: Json = {"bindings": [report.as_json(self._home_agent, now, self._protocol) for report in reports]}
+        bindings = [report.as_json(self._home_agent, now, self._protocol) for report in reports]
+        body: Json = {"bindings": bindings, **_of(owner)}
         if last_change is not None:
             body["last_change"] = last_change
         try:
@@ -96,7 +100,9 @@ class ControllerClient:
         except (NorthboundError, _Unexpected) as error:
             return _failed(error)
 
-    def replace(self, reports: Sequence[Report], last_change: int, now: float) -> Replaced | Failed:
+    def replace(
+        self, reports: Sequence[Report], last_change: int, now: float, owner: Owner | None = None
+    ) -> Replaced | Failed:
         """Report all bindings, as of change `last_change` and with lifetimes as of `now`.
 
         The controller removes all others.
@@ -104,6 +110,7 @@ class ControllerClient:
         body = {
             "bindings": [report.as_json(self._home_agent, now, self._protocol) for report in reports],
             "last_change": last_change,
+            **_of(owner),
         }
         path = f"/v1/home-agents/{self._home_agent}/bindings"
         try:
@@ -124,6 +131,10 @@ class ControllerClient:
 
     def _request(self, method: str, path: str, body: Json, timeout: tuple[float, float]) -> requests.Response:
         return self._northbound.request(method, path, timeout, body, headers=THIS_MEMBER)
+
+
+def _of(owner: Owner | None) -> Json:
+    return {} if owner is None else {"owner": owner._asdict()}
 
 
 def _json(answer: requests.Response) -> Json:

@@ -3,12 +3,15 @@
 
 from dataclasses import dataclass
 
+from ha_bridge.model import Owner
 from ha_bridge.reconciliation import Report
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Read the source."""
+    """Read the source, which shows what `owner` has: the home agent beside the bridge, None if it has no other pods."""
+
+    owner: Owner | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +24,14 @@ class Announce:
     """Announce the home agent and renew its lease.
 
     `period` is the home agent's (`HomeAgent.period`), `last_change` the number of the last change that the controller
-    must have been told of, None if the bridge knows of no changes yet.
+    must have been told of, None if the bridge knows of no changes yet. `owner`: as in `Read`.
     """
 
     status: str
     period: int
     last_change: int | None
     started: float
+    owner: Owner | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,7 @@ class Send:
     reports: list[Report]
     last_change: int | None
     started: float
+    owner: Owner | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,7 @@ class Snapshot:
     reports: list[Report]
     last_change: int
     started: float
+    owner: Owner | None = None
 
 
 MemberCommand = Ask | Announce | Send | Snapshot

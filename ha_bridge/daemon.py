@@ -16,6 +16,7 @@ from ha_bridge.commands import Announce, Ask, MemberCommand, Read, Send, Snapsho
 from ha_bridge.home_agent import HomeAgent
 from ha_bridge.member import Member
 from ha_bridge.members import Members
+from ha_bridge.model import Owner
 from ha_bridge.sources import Source
 from hoaflow.client.cluster import resolve
 from hoaflow.client.directory import MemberAddress
@@ -41,6 +42,7 @@ class Daemon:
         self._home_agent = home_agent
         self._members = members
         self._source = source
+        self._read_for: Owner | None = None  # the owner whose bindings the source has shown; of the reader's thread
         self._connect = connect
         # SimpleQueue: its put may be called from a signal handler.
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
@@ -53,13 +55,17 @@ class Daemon:
         """Tell that the kernel changed something relevant. May be called from any thread."""
         self._events.put(self._on_change)
 
+    def owned(self, owner: Owner, here: bool) -> None:
+        """Tell which pod owns the home agent's address, `here`: the one beside. May be called from any thread."""
+        self._events.put(lambda _now: self._home_agent.owned(owner, here))
+
     def stop(self) -> None:
         """End `run` without withdrawing anything. May be called from any thread and from a signal handler."""
         self._events.put(None)
 
     def follow(self, watch: Callable[[], None]) -> None:
         """Run `watch`, which never returns, in a thread; a failure of it ends the bridge."""
-        Worker("kernel", lambda _start: watch(), self._crashed).submit(True)
+        Worker("watch", lambda _start: watch(), self._crashed).submit(True)
 
     def stop_on_signals(self) -> None:
         """Make SIGTERM and SIGINT end `run`. Must be called from the main thread."""
@@ -118,9 +124,12 @@ class Daemon:
         LOG.debug("kernel-change")
         self._home_agent.changed(now)
 
-    def _read(self, _command: Read) -> None:
+    def _read(self, command: Read) -> None:
+        if command.owner != self._read_for:
+            self._source.begin_anew()
+            self._read_for = command.owner
         outcome = self._source.read()
-        self._events.put(lambda now: self._home_agent.read(outcome, now))
+        self._events.put(lambda now: self._home_agent.read(outcome, now, command.owner))
 
     def _resolve(self, urls: tuple[str, ...]) -> None:
         found = {url: resolve(url) for url in urls}
@@ -163,7 +172,7 @@ class _Connection:
 
     def _announce_or_ask(self, command: Announce | Ask) -> None:
         if isinstance(command, Announce):
-            outcome = self._lease.announce(command.status, command.last_change)
+            outcome = self._lease.announce(command.status, command.last_change, command.owner)
             self._events.put(lambda now: self._members.announced(self._member, command, outcome, now))
         else:
             answer = self._lease.ask_cluster()
@@ -171,8 +180,8 @@ class _Connection:
 
     def _report(self, command: Send | Snapshot) -> None:
         if isinstance(command, Send):
-            verdicts = self._bindings.send(command.reports, command.last_change, command.started)
+            verdicts = self._bindings.send(command.reports, command.last_change, command.started, command.owner)
             self._events.put(lambda now: self._member.sent(command, verdicts, now))
         else:
-            replaced = self._bindings.replace(command.reports, command.last_change, command.started)
+            replaced = self._bindings.replace(command.reports, command.last_change, command.started, command.owner)
             self._events.put(lambda now: self._member.replaced(command, replaced, now))

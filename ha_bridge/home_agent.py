@@ -15,6 +15,9 @@ The lease keeps traffic off the home agent. It is renewed only while the control
 - It listens but does not answer, and the bridge does not see the kernel: the lease is renewed until the next reading is
   overdue by the length of the lease. Then the gates close within another lease, and traffic takes the home agent's
   path.
+
+If it is one of several pods, the bridge is silent while another one owns the address, and until it has read what this
+one has as the owner: the lease that the former owner's bridge has renewed bridges the gap.
 """
 
 import logging
@@ -26,7 +29,7 @@ from ha_bridge import statistics
 from ha_bridge.commands import Read
 from ha_bridge.desired import DesiredBindings
 from ha_bridge.frozen_bindings import WITHOUT_LIFETIME
-from ha_bridge.model import Reading, ReadingFailed
+from ha_bridge.model import Owner, Reading, ReadingFailed
 from ha_bridge.schedule import FOLLOW_UPS, ReadSchedule
 from ha_bridge.settings import Settings
 from ha_bridge.statistics import HomeAgentCondition
@@ -48,7 +51,8 @@ class HomeAgent:
 
     `status`: UP or DOWN, None before the first reading. `period`: a number that is another when a status has begun, or
     the lease may be renewed again. `updates`: a number that is another after each reading. `suspended`: the lease must
-    not be renewed.
+    not be renewed. `owner`: which of several pods it is, and since when, None if it has no others. `standing_by`: the
+    name of the pod that owns the address instead; empty if this one does.
     """
 
     def __init__(self, settings: Settings, log: Log, rng: random.Random, first_change: int = 0) -> None:
@@ -57,6 +61,8 @@ class HomeAgent:
         self.period = 0
         self.updates = 0
         self.suspended = False
+        self.owner: Owner | None = None
+        self.standing_by = "nobody known yet" if settings.pods else ""
         self.readings: Counter[str] = Counter()  # by result
         self._settings = settings
         self._log = log
@@ -84,9 +90,24 @@ class HomeAgent:
         """Request a reading as soon as possible: a controller has a newer binding than the last reading showed."""
         self._reads.ask()
 
-    def read(self, reading: Reading | ReadingFailed, now: float) -> None:
-        """Take the outcome of a reading of the source."""
+    def owned(self, owner: Owner, here: bool) -> None:
+        """Take in which pod owns the address, `here`: the one beside the bridge."""
+        if owner == self.owner or (not here and owner.name == self.standing_by):
+            return
+        self.owner, self.standing_by = (owner, "") if here else (None, owner.name)
+        if here:
+            self._log(logging.INFO, "following", pod=owner.name, revision=owner.revision)
+        else:
+            self._log(logging.INFO, "standing-by", serving=owner.name, effect="its bridge tells the controllers")
+        self.status, self._unread, self._unreadable, self.suspended = None, None, False, False
+        self.period += 1
+        self._reads.ask()
+
+    def read(self, reading: Reading | ReadingFailed, now: float, owner: Owner | None = None) -> None:
+        """Take the outcome of a reading of the source, begun under an owner."""
         self._reads.finish(now, isinstance(reading, Reading))
+        if owner != self.owner or self.standing_by:
+            return  # it may show what a former owner had
         if isinstance(reading, ReadingFailed):
             self.readings[statistics.DOWN if reading.down else statistics.UNREADABLE] += 1
             self._take_failure(reading, now)
@@ -114,14 +135,14 @@ class HomeAgent:
         `expiry` is the earliest end of a binding that a controller has.
         """
         self._judge(now)
-        if self._reads.reading or self._reads.due(expiry) > now:
+        if self.standing_by or self._reads.reading or self._reads.due(expiry) > now:
             return None
         self._reads.start(now)
-        return Read()
+        return Read(self.owner)
 
     def due(self, expiry: float | None) -> float:
         """Return the time of the next reading; infinite while one is under way."""
-        return float("inf") if self._reads.reading else self._reads.due(expiry)
+        return float("inf") if self.standing_by or self._reads.reading else self._reads.due(expiry)
 
     def condition(self, now: float) -> HomeAgentCondition:
         """Return the home agent's condition. May be called from any thread."""
@@ -145,7 +166,7 @@ class HomeAgent:
         return self._changed if 0 <= started - self._changed <= FOLLOW_UPS[-1] + FOLLOWING else started
 
     def _take_failure(self, failed: ReadingFailed, now: float) -> None:
-        if failed.down:
+        if failed.down and (self.status is not None or self.owner is None):
             if self.status != DOWN:
                 self._down_since = now
                 self._set_status(DOWN, failed.detail)

@@ -133,7 +133,8 @@ class Member:
             self._send_failed(outcome, now)
             return
         self._send_retry.succeeded()
-        self._snapshot_due, self._snapshot_done = False, now
+        # That of a former ownership is not the one that the present one begins with.
+        self._snapshot_due, self._snapshot_done = command.owner != self._home_agent.owner, now
         self._told = command.last_change
         for report in self._bindings.confirm_snapshot(command.reports, set(outcome.refused), command.started):
             self._log(
@@ -215,7 +216,8 @@ class Member:
 
     def condition(self) -> MemberCondition:
         """Return what the controller has. May be called from any thread."""
-        return MemberCondition(self._announced, len(self._bindings.actual), self._bindings.count_differences())
+        differences = 0 if self._home_agent.standing_by else self._bindings.count_differences()
+        return MemberCondition(self._announced, len(self._bindings.actual), differences)
 
     def _count_request(self, request: str, outcome: object) -> None:
         result = statistics.OK
@@ -266,7 +268,7 @@ class Member:
         status = self._home_agent.status
         if status is not None and self._announce_at <= now:
             self._announce_at = now + self.renew
-            return Announce(status, self._period, self._expected(), now)
+            return Announce(status, self._period, self._expected(), now, self._home_agent.owner)
         if self._announced and self._ask_at <= now:
             return Ask()
         return None
@@ -286,8 +288,9 @@ class Member:
         if not self._announced or not self._home_agent.is_known:
             return None
         last_change, up = self._home_agent.bindings.last_change, self._home_agent.status == UP
+        owner = self._home_agent.owner
         if self._snapshot_due or (up and now - self._snapshot_done >= self._settings.snapshot):
-            return Snapshot(self._bindings.snapshot(now), last_change, now)
+            return Snapshot(self._bindings.snapshot(now), last_change, now, owner)
         if not self._dirty or not up:
             return None
         self._dirty = False
@@ -296,4 +299,4 @@ class Member:
         if not reports:
             self._complete = last_change if whole else -1
             return None
-        return Send(reports[:BATCH], last_change if whole else None, now)
+        return Send(reports[:BATCH], last_change if whole else None, now, owner)

@@ -29,7 +29,11 @@ class BridgeCollector(Collector):
 
     def _of_home_agent(self) -> Iterator[Metric]:
         now = self._home_agent.condition(time.monotonic())
-        yield GaugeMetricFamily("hoaflow_bridge_home_agent_up", "Whether the home agent runs.", value=now.up)
+        yield GaugeMetricFamily(
+            "hoaflow_bridge_home_agent_up",
+            "Whether the home agent runs; of several pods, whether the one beside serves.",
+            value=now.up,
+        )
         yield GaugeMetricFamily(
             "hoaflow_bridge_console_up",
             "Whether the last reading of the terminal (without one: of the kernel) showed the binding cache.",

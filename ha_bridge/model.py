@@ -3,11 +3,19 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 # Protocols of bindings, as the controller names them.
 MIPV6, PMIPV6, MIPV4 = "mipv6", "pmipv6", "mipv4"
 # Why a prefix is left to its LMA whose parts go to several MAGs.
 SEVERAL_GATEWAYS = "flow mobility (RFC 7864): several MAGs serve its home network prefix"
+
+
+class Owner(NamedTuple):
+    """Which of several pods owns the home agent's address, by name, and etcd's revision when it became the owner."""
+
+    name: str
+    revision: int
 
 
 @dataclass(frozen=True, slots=True)

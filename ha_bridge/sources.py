@@ -30,6 +30,10 @@ class Source(Protocol):
         """Read the bindings, in bounded time."""
         ...
 
+    def begin_anew(self) -> None:
+        """Forget what earlier readings showed: meanwhile another pod may have owned the address."""
+        ...
+
 
 class TerminalSource:
     """Read bindings from the virtual terminal; with the kernel in view, use its IPsec policies and tunnels too.
@@ -83,6 +87,10 @@ class TerminalSource:
             self._restoration.observe(entries, time.monotonic())
         frozen = self._frozen.observe(shown, self._selection.decided(entries), sockets, time.monotonic())
         return _reading(started, shown, frozen, restarted, self._kernel.protection() if self._kernel else None)
+
+    def begin_anew(self) -> None:
+        """Forget what earlier readings showed."""
+        self._frozen = FrozenBindings()
 
     def _sockets(self) -> frozenset[int]:
         """Return the sockets that identify the home agent's process."""
@@ -144,6 +152,10 @@ class KernelSource:
         present = {binding.home_address for binding in shown}
         frozen = self._frozen.observe(shown, present, sockets, time.monotonic())
         return _reading(started, shown, frozen, restarted, self._kernel.protection())
+
+    def begin_anew(self) -> None:
+        """Forget what earlier readings showed."""
+        self._frozen, self._listened = FrozenBindings(), False
 
 
 def _reading(

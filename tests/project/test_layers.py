@@ -41,7 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "controller.southbound": {"controller.core", "controller.access", *GROUND, *SHARED},
     "controller.rest": {"controller.core", "controller.access", "controller.southbound", *GROUND, *SHARED}
     | {"controller.cluster", "controller.metrics", "controller.traffic_history"},
-    "ha_bridge": {"hoaflow.client", "hoaflow.metrics", *SHARED},
+    "ha_bridge": {"hoaflow.client", "hoaflow.etcd", "hoaflow.home_agent.pods.keys", "hoaflow.metrics", *SHARED},
     "hoaflow.cli": {"hoaflow.client", *SHARED},
     "hoaflow.client": SHARED,
     "hoaflow.etcd": {"hoaflow.client", *SHARED},

@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ha_bridge.commands import Announce, Announced, Ask, Failed, MemberCommand, Read, Replaced, Send, Snapshot, Verdict
+from ha_bridge.commands import Announce, Announced, Ask, Failed, MemberCommand, Replaced, Send, Snapshot, Verdict
 from ha_bridge.home_agent import HomeAgent
 from ha_bridge.member import Member
 from ha_bridge.members import Members
@@ -129,6 +129,7 @@ class World(ModelController):
 
     poll: float = 1.0
     kernel: bool = False
+    pods: bool = False
     lifetimes: bool = True
     cache: dict[str, Registration] = field(default_factory=dict)
     protected: dict[str, str] = field(default_factory=dict)
@@ -141,7 +142,7 @@ class World(ModelController):
     turns: int = 0
 
     def __post_init__(self) -> None:
-        settings = Settings(lease=10, renew=3.0, snapshot=60.0, poll=self.poll, kernel=self.kernel)
+        settings = Settings(lease=10, renew=3.0, snapshot=60.0, poll=self.poll, kernel=self.kernel, pods=self.pods)
         self.home_agent = HomeAgent(settings, self._log, random.Random(1))
         configured = self.configured or (URL, *self.others)
         self.members = Members(configured, self.home_agent, settings, self._log, random.Random(1))
@@ -180,10 +181,10 @@ class World(ModelController):
 
     def _start_due(self) -> None:
         started = self.now
-        if self.home_agent.next(self.now, self.members.expiry):
-            self.commands.append(Read())
+        if read := self.home_agent.next(self.now, self.members.expiry):
+            self.commands.append(read)
             reading = self.unreadable() or Reading(started, self._observe())
-            self.at(self.now + 0.002, lambda: self.home_agent.read(reading, self.now))
+            self.at(self.now + 0.002, lambda: self.home_agent.read(reading, self.now, read.owner))
         if self.members.names_to_resolve(self.now):
             self.at(self.now + 0.001, lambda: self.members.resolved(self.names, self.now))
         for member, command in self.members.next(self.now):
