@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from hoaflow.router.arp import ports_that_answer
 from hoaflow.router.endpoint import OUTER_HEADER, Endpoint
 from hoaflow.router.errors import RouterError
 from hoaflow.router.firewall import Probe, what_drops
@@ -58,6 +59,7 @@ def findings(bridge_name: str, ovsdb: Ovsdb) -> Iterator[Finding]:
     for finding in [] if bridge.endpoints else kernel_findings():
         yield finding if flow or finding.result == OK else finding._replace(result=WARNING)
     yield _datapath(bridge, flow)
+    yield from _arp(bridge, ovsdb)
     if flow is not None:
         yield from _ipv4(bridge_name)
         yield from _flow_backend(flow, bridge, ovsdb)
@@ -81,6 +83,23 @@ def _datapath(bridge: Bridge, flow: FlowRecord | None) -> Finding:
         f"{kind}, which only the route backend supports",
         f"for the flow backend: ovs-vsctl set bridge {bridge.name} datapath_type=system",
     )
+
+
+def _arp(bridge: Bridge, ovsdb: Ovsdb) -> Iterator[Finding]:
+    """Check that IPv4 packets do not pass by the bridge, whose flows would see none of them."""
+    ports = ports_that_answer(bridge, ovsdb)
+    if answering := [port for port, answers in ports.items() if answers]:
+        # In sysctl(8), a slash stands for a dot within a name.
+        settings = (f"net.ipv4.conf.{port.replace('.', '/')}.arp_ignore=8" for port in answering)
+        yield Finding(
+            "ARP at ports",
+            WARNING,
+            f"the kernel answers at {', '.join(answering)} for {bridge.name}'s IPv4 addresses: packets pass by the "
+            "bridge, and IPv4 does not go direct",
+            f"sysctl -w {' '.join(settings)}, and keep it in /etc/sysctl.d; neighbours then learn the bridge's address",
+        )
+    elif ports:
+        yield Finding("ARP at ports", OK, "left to the bridge")
 
 
 def _ipv4(bridge: str) -> Iterator[Finding]:

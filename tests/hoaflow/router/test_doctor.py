@@ -8,10 +8,15 @@ import re
 import subprocess
 
 import pytest
+from scapy.layers.l2 import ARP, Ether
 
+from hoaflow.router.arp import ports_that_answer
 from hoaflow.router.doctor import FAILED, OK, WARNING, Finding, verdict
+from hoaflow.router.ovsdb import Bridge, Ovsdb
 from tests.support.checkout import CHECKOUT
-from tests.support.router_lab import HA, TIMEOUT, RouterLab, sh
+from tests.support.router_lab import CN4, HA, ROUTER4, TIMEOUT, RouterLab, sh
+
+ON_BRIDGE = "10.7.0.1"
 
 
 def doctor(lab: RouterLab, bridge: str) -> tuple[int, dict[str, dict[str, str]]]:
@@ -76,3 +81,51 @@ def test_a_userspace_bridge_is_refused_the_flow_backend_and_auto_says_why(lab: R
     assert lab.snapshot() == before
     assert "backend route, because: the flow backend is not possible here" in lab.setup()
     assert "nothing changed" in lab.setup()
+
+
+def port_answers(lab: RouterLab) -> bool:
+    """Tell whether the kernel answers the correspondent node's ARP request for ON_BRIDGE, at the bridge's port.
+
+    Its request for the router's address follows, whose answer takes longer, as it comes through the bridge.
+    """
+    with lab.tap("cn", "c0") as tap:
+        for address in (ON_BRIDGE, ROUTER4):
+            request = Ether(dst="ff:ff:ff:ff:ff:ff", src=lab.mac("cn", "c0")) / ARP(psrc=CN4, pdst=address)
+            lab.inject("cn", "c0", bytes(request))
+        (first,) = tap.await_frames(b"\x08\x06\x00\x01\x08\x00\x06\x04\x00\x02", count=1)
+    return bool(ARP(first[14:]).psrc == ON_BRIDGE)
+
+
+def test_ports_at_which_the_kernel_answers_arp_are_named_with_what_silences_them(lab: RouterLab) -> None:
+    lab.setup()
+    _, found = doctor(lab, lab.bridge)
+    assert "ARP at ports" not in found  # no IPv4 address
+    lab.ovs.run("ip", "link", "set", lab.bridge, "up")
+    lab.ovs.run("ip", "address", "add", f"{ON_BRIDGE}/24", "dev", lab.bridge)
+    lab.ovs.run("ip", "route", "add", f"{CN4}/32", "dev", lab.bridge)
+
+    def configure(arp_ignore: int, rp_filter: int) -> None:
+        ports = dict.fromkeys(("s1", "s2", "s4", "s5"), arp_ignore)
+        values = [f"net.ipv4.conf.{name}.arp_ignore={value}" for name, value in {"all": 0, **ports}.items()]
+        values += [f"net.ipv4.conf.{name}.rp_filter={rp_filter}" for name in ("all", *ports)]
+        lab.ovs.run("sysctl", "-qw", *values)
+
+    for silent in ((0, 2), (1, 0)):
+        configure(*silent)
+        assert not port_answers(lab)
+        _, found = doctor(lab, lab.bridge)
+        assert found["ARP at ports"]["result"] == OK
+    configure(0, 0)
+    assert port_answers(lab)
+    status, found = doctor(lab, lab.bridge)
+    warned = found["ARP at ports"]
+    assert (status, warned["result"]) == (0, WARNING)
+    assert "answers at s1, s2, s4, s5 for" in warned["detail"]
+    lab.ovs.run(*warned["help"].partition(",")[0].split())
+    assert not port_answers(lab)
+    _, found = doctor(lab, lab.bridge)
+    assert found["ARP at ports"]["result"] == OK
+
+
+def test_the_kernels_datapath_has_no_ports_that_answer_arp() -> None:
+    assert ports_that_answer(Bridge("br0", "", "system", ()), Ovsdb("unix:/nonexistent")) == {}
