@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from hoaflow.router.arp import ports_that_answer
 from hoaflow.router.endpoint import OUTER_HEADER, Endpoint
-from hoaflow.router.errors import RouterError
+from hoaflow.router.errors import NoRoute, RouterError
 from hoaflow.router.firewall import Probe, what_drops
 from hoaflow.router.flow import selftest
 from hoaflow.router.flow.kernel import features
@@ -165,6 +165,9 @@ def _route_backend(bridge: str, ovsdb: Ovsdb) -> Iterator[Finding]:
 def _firewall(check: str, namespace: Namespace, probes: Callable[[], list[Probe]]) -> Finding:
     try:
         dropped = what_drops(namespace, probes())
+    except NoRoute as error:
+        way = "add one (ip route add): without it, what does not go direct does not reach the home agent either"
+        return Finding(check, FAILED, f"not tried: {error}", way)
     except TunnelError as error:
         return Finding(check, WARNING, f"not tried: {error}", "look for a packet filter: `nft list ruleset`")
     if dropped is None:

@@ -10,3 +10,7 @@ class RouterError(TunnelError):
 
 class NoBridge(RouterError):
     """The database has no bridge of this name."""
+
+
+class NoRoute(RouterError):
+    """The router's kernel has no route to where a packet has to go."""

@@ -15,11 +15,14 @@ import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import NamedTuple
 
+from hoaflow.addresses import parse_address
 from hoaflow.logs import Log
-from hoaflow.router.errors import RouterError
+from hoaflow.router.errors import NoRoute, RouterError
+from hoaflow.tunnel.actual_state import ActualState
 from hoaflow.tunnel.changes import Changes, Of
 from hoaflow.tunnel.errors import TunnelError
 from hoaflow.tunnel.namespace import Namespace, in_namespace
+from hoaflow.tunnel.objects import place
 
 LOG = Log("router")
 
@@ -63,7 +66,7 @@ class Dropped(NamedTuple):
 def what_drops(namespace: Namespace, probes: Sequence[Probe], ended: threading.Event | None = None) -> Dropped | None:
     """Return the first thing that the packet filter of a namespace drops, or None.
 
-    Raises TunnelError when that cannot be told, and when it is `ended`.
+    Raises TunnelError when that cannot be told (NoRoute if the kernel has no route for one), and when it is `ended`.
     """
 
     def listen() -> subprocess.Popen[bytes]:
@@ -76,7 +79,7 @@ def what_drops(namespace: Namespace, probes: Sequence[Probe], ended: threading.E
     try:
         with contextlib.ExitStack() as opened:
             senders = {probe: opened.enter_context(probe.sender()) for probe in probes}
-            return _verdict(monitor, senders, ended or threading.Event())
+            return _verdict(namespace, monitor, senders, ended or threading.Event())
     finally:
         monitor.kill()
         monitor.communicate()
@@ -170,7 +173,9 @@ class Firewalls:
         self.update({})
 
 
-def _verdict(monitor: subprocess.Popen[bytes], senders: Mapping[Probe, Send], ended: threading.Event) -> Dropped | None:
+def _verdict(
+    namespace: Namespace, monitor: subprocess.Popen[bytes], senders: Mapping[Probe, Send], ended: threading.Event
+) -> Dropped | None:
     assert monitor.stdout is not None
     trace = _Trace(list(senders))
     deadline, rest = time.monotonic() + TIMEOUT, b""
@@ -190,7 +195,7 @@ def _verdict(monitor: subprocess.Popen[bytes], senders: Mapping[Probe, Send], en
                     return dropped
             if not trace.pending:
                 return None
-    return trace.conclude()
+    return trace.conclude(namespace)
 
 
 class _Trace:
@@ -224,13 +229,14 @@ class _Trace:
             return Dropped(probe.what, f"chain {chain} of table {family} {table}: {rule}", probe.remedy)
         return None
 
-    def conclude(self) -> Dropped:
-        """Return what is dropped without a trace. Raises RouterError if the probe never met the packet filter."""
+    def conclude(self, namespace: Namespace) -> Dropped:
+        """Return what is dropped without a trace. Raises NoRoute, RouterError if it never met the packet filter."""
         probe = self.pending[0]
         if probe in self._begun:
             return Dropped(
                 probe.what, "something that nftables does not trace (rules of iptables-legacy?)", probe.remedy
             )
-        raise RouterError(
-            f"a packet to {probe.to} did not come to the router's packet filter: has the router's kernel a route there?"
-        )
+        with ActualState() as actual:
+            if actual.route_to(namespace, parse_address(probe.to)) is None:
+                raise NoRoute(f"the router's kernel{place(namespace)} has no route to {probe.to}")
+        raise RouterError(f"a packet to {probe.to} did not come to the router's packet filter")

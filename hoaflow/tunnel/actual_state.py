@@ -200,11 +200,12 @@ class ActualState(Closing):
         body += rtnetlink.attribute(RTA_TABLE, struct.pack("=I", table))
         return self._listing(namespace, RTM_GETROUTE, body)
 
-    def route_to(self, namespace: Namespace, destination: bytes, source: bytes) -> FoundRoute | None:
+    def route_to(self, namespace: Namespace, destination: bytes, source: bytes = b"") -> FoundRoute | None:
         """Return the route that a packet of this namespace's own takes now; None where it can't be sent."""
         family, bits = (AF_INET6, 128) if len(destination) == 16 else (int(socket.AF_INET), 32)
-        body = rtnetlink.ROUTE.pack(family, bits, bits, 0, 0, 0, 0, 0, 0)
-        body += rtnetlink.attribute(RTA_DST, destination) + rtnetlink.attribute(RTA_SRC, source)
+        body = rtnetlink.ROUTE.pack(family, bits, 8 * len(source), 0, 0, 0, 0, 0, 0)
+        body += rtnetlink.attribute(RTA_DST, destination)
+        body += rtnetlink.attribute(RTA_SRC, source) if source else b""
         answer = self._socket(namespace).get(RTM_GETROUTE, body)
         return None if answer is None else found_route(answer)
 

@@ -11,7 +11,7 @@ import ipaddress
 from collections.abc import Callable, Iterator
 
 from hoaflow.linux import AF_INET6, MAIN_TABLE, RTN_UNICAST
-from hoaflow.router.errors import RouterError
+from hoaflow.router.errors import NoRoute
 from hoaflow.router.firewall import Probe, Send
 from hoaflow.router.flow.kernel import TUNNEL_MAC
 from hoaflow.router.flow.packet_out import packet_out
@@ -44,7 +44,7 @@ NOBODY = "100::1"  # in the prefix that nobody may use (RFC 6666)
 
 
 def flow_probes(record: FlowRecord, bridge: str, db: str | None) -> list[Probe]:
-    """Return the probes for a bridge's `flow` backend. Raises RouterError where the kernel has no route to try."""
+    """Return the probes for a bridge's `flow` backend. Raises NoRoute where the kernel has none to try."""
     near, far = _sample_addresses(bridge)
     empty = ipv6(PROBE_INNER, PROBE_INNER, NO_NEXT_HEADER, b"")
     padded = ipv6(PROBE_INNER, PROBE_INNER, NO_NEXT_HEADER, bytes(PADDING))
@@ -92,7 +92,7 @@ def flow_probes(record: FlowRecord, bridge: str, db: str | None) -> list[Probe]:
 
 
 def _sample_addresses(bridge: str) -> tuple[str, str]:
-    """Return an unused address like a care-of address, and one like a correspondent node's. Raises RouterError."""
+    """Return an unused address like a care-of address, and one like a correspondent node's. Raises NoRoute."""
     with ActualState() as actual:
         own = actual.link(None, bridge).number
         found = [
@@ -102,7 +102,7 @@ def _sample_addresses(bridge: str) -> tuple[str, str]:
         ]
     routed = sorted((each for each in found if _leads_to_others(each[0])), key=lambda each: each[0].prefixlen)
     if not routed:
-        raise RouterError("the router's kernel has no IPv6 route on which its packet filter could be tried")
+        raise NoRoute("the router's kernel has no IPv6 route, except to itself")
     behind_bridge = [network for network, on_bridge in routed if on_bridge and network.prefixlen]
     elsewhere = [network for network, on_bridge in routed if not on_bridge or not network.prefixlen]
     near, far = (behind_bridge or [routed[0][0]])[0], (elsewhere or [routed[0][0]])[0]

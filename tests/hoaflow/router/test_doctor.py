@@ -12,16 +12,32 @@ from scapy.layers.l2 import ARP, Ether
 
 from hoaflow.router.arp import ports_that_answer
 from hoaflow.router.doctor import FAILED, OK, WARNING, Finding, verdict
+from hoaflow.router.errors import NoRoute
+from hoaflow.router.flow.probes import flow_probes
+from hoaflow.router.flow.record import FlowRecord
 from hoaflow.router.ovsdb import Bridge, Ovsdb
+from hoaflow.tunnel.namespace import in_namespace
 from tests.support.checkout import CHECKOUT
+from tests.support.ipv4_lab import HA4
+from tests.support.ovs import Ovs
 from tests.support.router_lab import CN4, HA, ROUTER4, TIMEOUT, RouterLab, sh
 
 ON_BRIDGE = "10.7.0.1"
+# `hoaflow-router` that does not wait long for packets that cannot come.
+IMPATIENT = """
+import sys
+from hoaflow.router import cli, firewall
+firewall.TIMEOUT = 0.5
+sys.exit(cli.main(sys.argv[1:]))
+"""
 
 
-def doctor(lab: RouterLab, bridge: str) -> tuple[int, dict[str, dict[str, str]]]:
+def doctor(lab: RouterLab, bridge: str, *program: str) -> tuple[int, dict[str, dict[str, str]]]:
     """Return the exit status of `hoaflow-router doctor --json`, and its findings by what was checked."""
     command = lab.router_command("doctor", "--bridge", bridge, "--json")
+    if program:
+        at = command.index("-m")
+        command[at : at + 2] = program
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False, cwd=CHECKOUT)
     found = json.loads(done.stdout)
     assert found["healthy"] == (done.returncode == 0)
@@ -81,6 +97,25 @@ def test_a_userspace_bridge_is_refused_the_flow_backend_and_auto_says_why(lab: R
     assert lab.snapshot() == before
     assert "backend route, because: the flow backend is not possible here" in lab.setup()
     assert "nothing changed" in lab.setup()
+
+
+@pytest.mark.parametrize("home_agent", [HA, HA4])
+def test_a_missing_route_to_the_home_agent_is_named(lab: RouterLab, home_agent: str) -> None:
+    lab.setup(home_agent=home_agent)
+    for route in ("2001:db8:99::/64", "10.99.0.0/16"):
+        lab.ip("rt", "route", "del", route)
+    status, found = doctor(lab, lab.bridge, "-c", IMPATIENT)
+    firewall = found[f"firewall, from {lab.endpoint(home_agent).kernel_port}"]
+    assert (status, firewall["result"]) == (1, FAILED)
+    assert firewall["detail"].endswith(f" has no route to {home_agent}")
+    assert "packet filter" not in firewall["help"]
+
+
+def test_a_router_of_the_flow_backend_without_any_route_is_told_that(ovs: Ovs) -> None:
+    ovs.add_bridge("b0", 1)
+    record = FlowRecord("hfx", "hfr", 6941, 6943, "fd00::41", "02:00:00:00:00:01", 1460)
+    with pytest.raises(NoRoute, match="has no IPv6 route"):
+        in_namespace(ovs.netns, lambda: flow_probes(record, "b0", None))
 
 
 def port_answers(lab: RouterLab) -> bool:
