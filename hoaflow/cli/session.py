@@ -21,7 +21,7 @@ from hoaflow.cli.client import ANSWER_TIMEOUT, Client
 from hoaflow.cli.errors import CliError, Status, Unreachable, WrongUsage
 from hoaflow.cli.output import Output
 from hoaflow.cli.spelling import datapath_ids
-from hoaflow.client.access import Access, warn_of_clear_token
+from hoaflow.client.access import CONTROLLER, Access, warn_of_clear_token
 from hoaflow.client.client import Northbound
 
 DEFAULT_CONTROLLER = "http://127.0.0.1:8080"
@@ -37,7 +37,7 @@ class Shared:
         typer.Option(
             metavar="URL",
             help="The controller's REST API; if repeated, the first one that answers."
-            f" [env: HOAFLOW_CONTROLLER, several separated by blanks; default: {DEFAULT_CONTROLLER}]",
+            f" [env: {CONTROLLER}, several separated by blanks; default: {DEFAULT_CONTROLLER}]",
         ),
     ] = None
     token_file: Annotated[
@@ -63,7 +63,7 @@ class Shared:
 
     def controllers(self) -> list[str]:
         """Return the URLs of the controllers."""
-        return self.controller or os.environ.get("HOAFLOW_CONTROLLER", "").split() or [DEFAULT_CONTROLLER]
+        return self.controller or os.environ.get(CONTROLLER, "").split() or [DEFAULT_CONTROLLER]
 
     def setting(self, name: str) -> str | None:
         """Return an option or its environment variable; None if neither is set."""

@@ -5,8 +5,10 @@ import argparse
 import ipaddress
 import os
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from hoaflow.arguments import argument
@@ -17,7 +19,8 @@ from hoaflow.logs import Log
 LOG = Log("northbound")
 
 # Variables of the environment, used if the option is absent.
-TOKEN_FILE, CA, CERTIFICATE, KEY = (
+CONTROLLER, TOKEN_FILE, CA, CERTIFICATE, KEY = (
+    "HOAFLOW_CONTROLLER",
     "HOAFLOW_TOKEN_FILE",
     "HOAFLOW_CA",
     "HOAFLOW_CERTIFICATE",
@@ -69,15 +72,18 @@ class Access:
 
 def add_controller_option(parser: argparse.ArgumentParser) -> None:
     """Add `--controller`, whose value is a list of URLs."""
+    default = os.environ.get(CONTROLLER, "").strip() or None
     parser.add_argument(
         "--controller",
-        type=url_argument,
-        required=True,
+        type=_urls,
+        default=default,
+        required=default is None,
         nargs="+",
-        action="extend",
+        action=_InPlaceOfDefault,
         metavar="URL",
         help="the controller's REST API, e.g. http://127.0.0.1:8080; with several, all are told everything. The members"
-        " of a cluster are found through any one of them, and a name may have several addresses",
+        " of a cluster are found through any one of them, and a name may have several addresses"
+        f" (or {CONTROLLER}, several separated by blanks)",
     )
 
 
@@ -124,7 +130,25 @@ def controller_url(text: str) -> str:
     return text.rstrip("/")
 
 
-url_argument = argument(controller_url)
+@argument
+def _urls(text: str) -> list[str]:
+    return [controller_url(url) for url in text.split()]
+
+
+class _InPlaceOfDefault(argparse.Action):
+    """Join the lists that an option is given, however often it is, and leave the default only if it is not."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        before = getattr(namespace, self.dest)
+        assert values is not None, "nargs is +"
+        given = [url for urls in values for url in urls]
+        setattr(namespace, self.dest, given if before is self.default else [*before, *given])
 
 
 def _private(url: str) -> bool:

@@ -46,7 +46,7 @@ FOREIGN = "\nzapi options:"
 
 def page() -> str:
     """Run every command's help at 80 columns and return the page."""
-    with _width():
+    with plain_environment():
         parts = [
             HEAD,
             *_typer("hoaflow", typer.main.get_command(app)),
@@ -101,7 +101,8 @@ def _section(level: int, name: str, text: str) -> str:
 
 
 @contextlib.contextmanager
-def _width() -> Iterator[None]:
+def plain_environment() -> Iterator[None]:
+    """Make help texts WIDTH columns wide, and options' defaults those of the programs."""
     before = dict(os.environ)
     os.environ["COLUMNS"] = WIDTH
     for name in [name for name in os.environ if name.startswith("HOAFLOW_")]:

@@ -12,7 +12,7 @@ import hoaflow.local_mobility_anchor.settings
 import hoaflow.mobile_access_gateway.settings
 import hoaflow.router.cli
 from controller.settings import GROUP, OPTIONS
-from tools.manual.commands import subcommands
+from tools.manual.commands import plain_environment, subcommands
 
 HEAD = f"""\
 <!-- Made by `make pages` from the declarations in the code. -->
@@ -49,13 +49,15 @@ OTHERS = """
 def page() -> str:
     """Return the page, with a table for the controller and one for each command that has options."""
     parts = [HEAD, *map(_setting, sorted(OPTIONS, key=lambda option: option.dest)), RYU]
-    for parser in (
-        ha_bridge.__main__.build_parser(),
-        hoaflow.router.cli.build_parser(),
-        hoaflow.home_agent.settings.parser(),
-        hoaflow.local_mobility_anchor.settings.parser(),
-        hoaflow.mobile_access_gateway.settings.parser(),
-    ):
+    with plain_environment():
+        parsers = (
+            ha_bridge.__main__.build_parser(),
+            hoaflow.router.cli.build_parser(),
+            hoaflow.home_agent.settings.parser(),
+            hoaflow.local_mobility_anchor.settings.parser(),
+            hoaflow.mobile_access_gateway.settings.parser(),
+        )
+    for parser in parsers:
         for each in [parser, *subcommands(parser).values()]:
             rows = list(_options(each))
             if rows:
@@ -94,8 +96,7 @@ def _options(parser: argparse.ArgumentParser) -> Iterator[str]:
 
 
 def _default(action: argparse.Action) -> str:
-    # Those that the environment may say are the environment's, not the program's.
-    if action.nargs == 0 or action.default in (None, []) or "HOAFLOW_" in (action.help or ""):
+    if action.nargs == 0 or action.default in (None, []):
         return ""
     default = action.default
     shown = ":".join(map(str, default)) if isinstance(default, tuple) else _number(default)
