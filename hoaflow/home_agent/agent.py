@@ -331,10 +331,9 @@ class HomeAgent:
 
     def _render(self, verbose: bool, fancy: bool) -> Iterator[str]:
         now, home_agent = time.monotonic(), self._settings.policy.home_agent
-        entries = list(self._cache)  # a copy: clients may read slowly
         return (
             render(b, home_agent, self._settings.home_link, self._tunnels.device(b.home_address), now, verbose, fancy)
-            for b in entries
+            for b in self._cache
         )
 
 

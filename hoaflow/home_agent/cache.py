@@ -176,7 +176,7 @@ class BindingCache:
 
     def duplicate_found(self, address: str) -> list[Action]:
         """Refuse (134) the registration that waits for this address, which another node on the home link has."""
-        for binding in list(self._bindings):
+        for binding in self._bindings:
             if binding.state is State.DAD and address in binding.defended:
                 self._bindings.remove(binding.home_address)
                 return [self._answer(binding.update, Status.DUPLICATE_ADDRESS)]

@@ -179,4 +179,4 @@ class HomeAgent:
 
     def _render(self, _verbose: bool, fancy: bool) -> Iterator[str]:
         now = time.monotonic()
-        return (render(binding, self._address, now, fancy) for binding in list(self._cache))
+        return (render(binding, self._address, now, fancy) for binding in self._cache)

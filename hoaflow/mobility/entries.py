@@ -33,7 +33,8 @@ class Entries(Generic[T]):
         return len(self._entries)
 
     def __iter__(self) -> Iterator[T]:
-        return iter(self._entries.values())
+        """Iterate over those of now: metrics are read in other threads, and terminals' clients may read slowly."""
+        return iter(list(self._entries.values()))
 
     def __contains__(self, key: str) -> bool:
         return key in self._entries

@@ -63,3 +63,12 @@ def test_entries_that_are_not_due_are_not_looked_at() -> None:
         entries.due(float(now))
         entries.next_due()
     assert Entry.looks == 0
+
+
+def test_who_reads_all_entries_gets_those_of_that_moment() -> None:
+    entries: Entries[Entry] = Entries()
+    first = entries.put("first", Entry(1.0))
+    reading = iter(entries)
+    entries.put("second", Entry(2.0))
+    entries.remove("first")
+    assert list(reading) == [first]
