@@ -25,7 +25,6 @@ from hoaflow.home_agent.cache import (
 )
 from hoaflow.home_agent.declaration import declaration
 from hoaflow.home_agent.home_link import HomeLink
-from hoaflow.home_agent.metrics import HomeAgentCollector
 from hoaflow.home_agent.mobile_networks import MobileNetworks
 from hoaflow.home_agent.persistence import Persistence
 from hoaflow.home_agent.pods.keys import Shared
@@ -38,6 +37,7 @@ from hoaflow.mobility import wire
 from hoaflow.mobility.extension_headers import DESTINATION_OPTIONS, MalformedPacketError, ParameterProblemError
 from hoaflow.mobility.message_counts import MessageCounts
 from hoaflow.mobility.messages import BindingErrorStatus
+from hoaflow.mobility.metrics import HomeAgentCollector
 from hoaflow.mobility.packet_io import PacketReceiver, addressed_to
 from hoaflow.mobility.service import Service
 from hoaflow.mobility.tunnel_counters import TunnelCounters

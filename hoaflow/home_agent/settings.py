@@ -153,7 +153,7 @@ def parser() -> argparse.ArgumentParser:
 def check_mipv4(arguments: argparse.Namespace) -> mobile_ipv4.Settings:
     """Check the options of Mobile IPv4 and turn them into settings. Raises SettingsError, KeyFileError."""
     _check_common(arguments)
-    for option in ("insecure", "mobile_networks", "journal", "cache", "metrics"):
+    for option in ("insecure", "mobile_networks", "journal", "cache"):
         if getattr(arguments, option):
             raise SettingsError(f"--{option.replace('_', '-')}: not with --protocol {MIPV4}")
     try:
@@ -179,6 +179,7 @@ def check_mipv4(arguments: argparse.Namespace) -> mobile_ipv4.Settings:
         mobile_ipv4_cache.Policy(str(address), prefix, arguments.max_lifetime, arguments.max_bindings, keys),
         arguments.home_link,
         None if arguments.no_console else _console(arguments.console),
+        arguments.metrics,
     )
 
 

@@ -4,16 +4,16 @@
 from collections.abc import Callable, Iterator
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
-from hoaflow.metrics.families import by_label
+from hoaflow.metrics.families import UndescribedCollector
 from hoaflow.mobile_access_gateway.held_packets import HeldPackets
 from hoaflow.mobility.message_counts import MessageCounts
+from hoaflow.mobility.metrics import signalling
 from hoaflow.tunnel.nfnetlink import Count
 
 
-class GatewayCollector(Collector):
-    """Collects the gateway's metrics, in a thread of the server. It describes none, so registering collects nothing."""
+class GatewayCollector(UndescribedCollector):
+    """Collects the gateway's metrics, in a thread of the server."""
 
     def __init__(
         self,
@@ -25,24 +25,15 @@ class GatewayCollector(Collector):
         """Take what to read. `packets` is `DataPlane.counters`."""
         self._counts, self._attached, self._held, self._packets = counts, attached, held, packets
 
-    def describe(self) -> Iterator[Metric]:
-        """Describe nothing."""
-        return iter(())
-
     def collect(self) -> Iterator[Metric]:
         """Yield all metrics. Raises NftError."""
         yield GaugeMetricFamily("hoaflow_mag_mobile_nodes", "Mobile nodes that are served.", value=self._attached())
-        yield CounterMetricFamily(
-            "hoaflow_mag_binding_updates_total", "Proxy Binding Updates sent.", value=self._counts.binding_updates
-        )
-        yield by_label(
-            "hoaflow_mag_binding_acknowledgements_total",
-            "Proxy Binding Acknowledgements received, by status; those below 128 accept the registration.",
-            "status",
-            self._counts.acknowledgements,
-        )
-        yield by_label(
-            "hoaflow_mag_dropped_messages_total", "Messages and packets ignored.", "reason", self._counts.dropped
+        yield from signalling(
+            "hoaflow_mag",
+            self._counts,
+            "Proxy Binding Updates sent.",
+            "Proxy Binding Acknowledgements received",
+            "Messages and packets ignored.",
         )
         yield CounterMetricFamily(
             "hoaflow_mag_held_packets_dropped_total",

@@ -15,7 +15,9 @@ from hoaflow.mobile_ipv4.messages import REGISTRATION_PORT, Code, RegistrationRe
 from hoaflow.mobile_ipv4.terminal import render
 from hoaflow.mobile_ipv4.tunnels import Tunnels
 from hoaflow.mobility.message_counts import MessageCounts
+from hoaflow.mobility.metrics import HomeAgentCollector
 from hoaflow.mobility.service import Service
+from hoaflow.mobility.tunnel_counters import TunnelCounters
 from hoaflow.tunnel.rate_limit import RateLimit
 
 BATCH = 64
@@ -34,6 +36,7 @@ class Settings:
     policy: Policy
     home_link: str
     console: tuple[str, int] | None
+    metrics: tuple[str, int] | None
 
 
 class HomeAgent:
@@ -58,7 +61,9 @@ class HomeAgent:
         service.undo.callback(self._tunnels.close)
         self._home_link = HomeLink(settings.home_link)
         service.undo.callback(self._home_link.close)
-        service.declare(declaration(settings.policy, self._tunnels, self._home_link), lambda: self._tunnels.ports)
+        counters = TunnelCounters(self._address) if settings.metrics is not None else None
+        wanted = declaration(settings.policy, self._tunnels, self._home_link, counters)
+        service.declare(wanted, lambda: self._tunnels.ports)
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         service.undo.callback(self._socket.close)
         self._socket.bind((self._address, REGISTRATION_PORT))
@@ -66,6 +71,8 @@ class HomeAgent:
         service.relay_errors(self._address, self._tunnels.carries_packet_of)
         if settings.console is not None:
             service.open_console(settings.console, {"bc": self._render})
+        if settings.metrics is not None and counters is not None:
+            service.serve_metrics(settings.metrics, self._collector(counters))
 
     def run(self) -> None:
         """Serve until `stop` is called."""
@@ -175,6 +182,16 @@ class HomeAgent:
             care_of_address=request.care_of_address,
             code=int(action.code),
             lifetime=action.lifetime,
+        )
+
+    # --- what others see
+
+    def _collector(self, counters: TunnelCounters) -> HomeAgentCollector:
+        return HomeAgentCollector(
+            self._counts,
+            bindings=lambda: len(self._cache),
+            carried=counters.carried,
+            spoofed=lambda: self._tunnels.counters().dropped,
         )
 
     def _render(self, _verbose: bool, fancy: bool) -> Iterator[str]:

@@ -9,20 +9,25 @@ from hoaflow.mobility.binding_objects import ProxyEntries
 from hoaflow.mobility.home_links import OwnAddress, Up
 from hoaflow.mobility.objects import MainRule, RestoredSetting
 from hoaflow.mobility.routes import OnLinkRoute
+from hoaflow.mobility.tunnel_counters import TunnelCounters
 from hoaflow.tunnel.declaration import Declared
+from hoaflow.tunnel.objects import NftTable
 
 
-def declaration(policy: Policy, tunnels: Tunnels, home_link: HomeLink) -> list[Declared]:
+def declaration(
+    policy: Policy, tunnels: Tunnels, home_link: HomeLink, counted: TunnelCounters | None
+) -> list[Declared]:
     """Return the declared objects in the order in which they are made.
 
     The home link comes late, so that the rest is mended while it is down. Routes to care-of addresses, which nothing
-    here can mend, come last.
+    here can mend, come last. `counted` counts the tunnels' load, if anything does.
     """
     link = home_link.interface
     return [
         RestoredSetting("all.forwarding", "1", "ipv4"),
         MainRule(AF_INET),
         *tunnels.declaration(),
+        *([] if counted is None else [NftTable(None, counted.table)]),
         Up(link),
         RestoredSetting(f"{link}.forwarding", "1", "ipv4"),
         # A mobile node that is back deregisters from its home address, which still has a route into a tunnel.

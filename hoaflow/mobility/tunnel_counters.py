@@ -7,20 +7,20 @@ Uplink is what mobile nodes send in tunnels and the spoofing filter accepts; dow
 from hoaflow.tunnel.nfnetlink import Count, NftSocket
 from hoaflow.tunnel.nft_table import Table
 
-FAMILY, TABLE = "ip6", "hoaflow_ha_load"
+TABLE = "hoaflow_ha_load"
 UPLINK, DOWNLINK = "uplink", "downlink"
 # -290: after the spoofing filter, which drops what it does not accept at priority raw (-300).
 RULESET = """
-table ip6 hoaflow_ha_load {{
+table {family} hoaflow_ha_load {{
     counter uplink {{ }}
     counter downlink {{ }}
     chain uplink {{
         type filter hook prerouting priority -290; policy accept;
-        ip6 daddr {home_agent} meta l4proto {{ 4, 41 }} counter name uplink
+        {family} daddr {home_agent} meta l4proto {{ 4, 41 }} counter name uplink
     }}
     chain downlink {{
         type filter hook postrouting priority 300; policy accept;
-        ip6 saddr {home_agent} meta l4proto {{ 4, 41 }} counter name downlink
+        {family} saddr {home_agent} meta l4proto {{ 4, 41 }} counter name downlink
     }}
 }}
 """
@@ -31,14 +31,15 @@ class TunnelCounters:
 
     def __init__(self, home_agent: str) -> None:
         self._home_agent = home_agent
+        self._family = "ip6" if ":" in home_agent else "ip"
 
     @property
     def table(self) -> Table:
         """The table. Its counters start at zero when it is loaded."""
-        ruleset = RULESET.format(home_agent=self._home_agent)
-        return Table(FAMILY, TABLE, ruleset, "the counter of the tunnels' load")
+        ruleset = RULESET.format(family=self._family, home_agent=self._home_agent)
+        return Table(self._family, TABLE, ruleset, "the counter of the tunnels' load")
 
     def carried(self) -> dict[str, Count]:
         """Return packets, and bytes including tunnel headers, by direction. Raises NftError."""
         with NftSocket() as opened:
-            return opened.counters(FAMILY, TABLE)
+            return opened.counters(self._family, TABLE)

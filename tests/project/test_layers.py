@@ -78,7 +78,7 @@ LIBRARIES: dict[str, set[str]] = {
     "hoaflow/cli": {"requests", "rich", "typer", "urllib3"},
     "hoaflow/client": {"requests", "urllib3"},
     "hoaflow/etcd": {"requests"},
-    "hoaflow/home_agent": {"prometheus_client", "pyroute2"},
+    "hoaflow/home_agent": {"pyroute2"},
     "hoaflow/metrics": {"prometheus_client"},
     "hoaflow/local_mobility_anchor": {"prometheus_client"},
     "hoaflow/mobile_access_gateway": {"prometheus_client", "scapy"},

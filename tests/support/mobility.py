@@ -181,6 +181,11 @@ class Lab(Environment):
         """Start to send an echo request every 0.1 s; each answer is a line."""
         return self._started(Node(self.namespace(name), ["ping", "-6", "-n", "-i", "0.1", to]))
 
+    def get(self, name: str, url: str) -> str:
+        """Return what is served at a URL, asked from a node."""
+        program = "import sys,urllib.request as r; sys.stdout.write(r.urlopen(sys.argv[1], timeout=60).read().decode())"
+        return self.python(name, program, url)
+
     def console(self, *commands: str, name: str = "ha", host: str = "127.0.0.1") -> bytes:
         """Return what the terminal at a host answers to these commands, asked from a node."""
         program = (

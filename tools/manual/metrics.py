@@ -19,11 +19,11 @@ from ha_bridge.members import Members
 from ha_bridge.metrics import BridgeCollector
 from ha_bridge.settings import Settings
 from hoaflow.addresses import parse_address, parse_prefix
-from hoaflow.home_agent.metrics import HomeAgentCollector
 from hoaflow.local_mobility_anchor.metrics import AnchorCollector
 from hoaflow.mobile_access_gateway.held_packets import HeldPackets
 from hoaflow.mobile_access_gateway.metrics import GatewayCollector
 from hoaflow.mobility.message_counts import MessageCounts
+from hoaflow.mobility.metrics import HomeAgentCollector
 from hoaflow.mobility.tunnel_counters import DOWNLINK, UPLINK
 from hoaflow.tunnel.nfnetlink import Count
 from hoaflow.tunnel.spoofing_filter import Counters

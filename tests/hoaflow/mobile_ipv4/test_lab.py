@@ -20,6 +20,7 @@ from tests.support.mobile_ipv4 import (
     key_file4,
 )
 from tests.support.mobility import Node
+from tests.support.scrape import Scrape
 from tests.support.waiting import wait_for
 
 # Sends a datagram of octets in hexadecimal to the home agent, and prints the reply's code.
@@ -36,6 +37,9 @@ import socket, sys
 s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
 s.sendto(bytes.fromhex(sys.argv[1]), (sys.argv[2], 0))
 """
+
+
+METRICS = "127.0.0.1:9109"
 
 
 @pytest.fixture
@@ -65,9 +69,16 @@ def dropped(lab: Ipv4Lab) -> int:
     return int(words[words.index("packets") + 1])
 
 
+def metrics(lab: Ipv4Lab) -> Scrape:
+    """Return what the home agent has counted; it must be ready."""
+    assert lab.get("ha", f"http://{METRICS}/readyz") == "ok\n"
+    return Scrape(lab.get("ha", f"http://{METRICS}/metrics"))
+
+
 def test_roaming(lab: Ipv4Lab, tmp_path: Path) -> None:
     before = kernel_state(lab)
-    home_agent = lab.home_agent("--keys", keys := key_file4(tmp_path, 'algorithm = "hmac-sha256"'))
+    keys = key_file4(tmp_path, 'algorithm = "hmac-sha256"')
+    home_agent = lab.home_agent("--keys", keys, "--metrics", METRICS)
     node = lab.mobile_node("--keys", keys)
     agents = lab.run("ha", "cat /sys/class/net/hl/address").strip()
 
@@ -83,7 +94,16 @@ def test_roaming(lab: Ipv4Lab, tmp_path: Path) -> None:
     )
 
     visits(lab, node, "m2")
+    earlier = metrics(lab)
     assert lab.ping("cn", HOME_ADDRESS4) == 3
+    now = metrics(lab)
+    assert now("hoaflow_ha_bindings") == 1
+    assert now("hoaflow_ha_binding_acknowledgements_total", status="0") >= 2
+    for direction in ("uplink", "downlink"):
+        # An echo of 56 octets, its ICMP header, and an IPv4 header inside and one outside.
+        for kind, each in (("packets", 1), ("bytes", 56 + 8 + 20 + 20)):
+            name = f"hoaflow_ha_tunnel_{kind}_total"
+            assert now(name, direction=direction) - earlier(name, direction=direction) == 3 * each, (name, direction)
     assert f"coa {CARE_OF4_2} flags --D--T\n".encode() in lab.console("fancy no", "bc")
     home_agent.logged("event=binding-moved", f"care_of_address={CARE_OF4_2}")
 
@@ -93,6 +113,7 @@ def test_roaming(lab: Ipv4Lab, tmp_path: Path) -> None:
         packet = IP(src=outer, dst=HOME_AGENT4) / IP(src=inner, dst=CN4) / UDP(dport=9)
         lab.python("rt", SEND_RAW, bytes(packet).hex(), HOME_AGENT4)
     wait_for("both are dropped", lambda: dropped(lab) == before_forged + 2)
+    assert metrics(lab)("hoaflow_ha_spoofed_packets_total") == before_forged + 2
 
     # A forged registration, and a request that was recorded.
     request = bytes.fromhex("01220e10") + b"".join(map(_packed, (HOME_ADDRESS4, HOME_AGENT4, CN4))) + bytes(8)
