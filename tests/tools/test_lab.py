@@ -16,7 +16,7 @@ from tests.support.checkout import CHECKOUT
 from tests.support.processes import marked
 from tests.support.waiting import wait_for
 
-COMMAND = [sys.executable, "-m", "tools.demo.lab", "single", "--port", "8099"]
+COMMAND = [sys.executable, "-m", "tools.demo.lab", "--port", "8099"]
 
 
 class Player:
@@ -26,7 +26,7 @@ class Player:
         self._log = directory / "log"
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [*COMMAND, "--output", str(directory / "lab")],
+                [*COMMAND, "single", "--output", str(directory / "lab")],
                 cwd=CHECKOUT,
                 stdin=subprocess.PIPE,
                 stdout=log,
@@ -97,11 +97,18 @@ def test_a_mobile_node_roams_by_hand_and_the_host_sees_the_dashboard(player: Pla
 
 
 @pytest.mark.parametrize(
-    ("number", "awaited"), [(signal.SIGTERM, "ovs-vswitchd"), (signal.SIGHUP, "home_agent"), (signal.SIGINT, "router")]
+    ("number", "awaited", "network"),
+    [
+        (signal.SIGTERM, "ovs-vswitchd", "single"),
+        (signal.SIGHUP, "--mobile-networks", "nemo"),
+        (signal.SIGINT, "hoaflow.router", "mip4"),
+    ],
 )
-def test_a_signal_while_it_comes_up_leaves_nothing(tmp_path: Path, number: signal.Signals, awaited: str) -> None:
+def test_a_signal_while_it_comes_up_leaves_nothing(
+    tmp_path: Path, number: signal.Signals, awaited: str, network: str
+) -> None:
     before = os.listdir("/sys/class/net")
-    command = [*COMMAND, "--output", str(tmp_path / "lab")]
+    command = [*COMMAND, network, "--output", str(tmp_path / "lab")]
     with marked(command, f"lab-{number}-{os.getpid()}", tmp_path / "log") as lab:
         lab.wait_until_running(awaited, seconds=90)
         lab.send(number, group=False)

@@ -24,6 +24,10 @@ from topologies import addresses as at
 from topologies.base import MobilityTopo
 from topologies.deployment import HOME, REST_PORT, Deployment
 from topologies.kernel import has_flow_backend
+from topologies.mip4 import Mip4Topo
+from topologies.mip4_deployment import Mip4Deployment
+from topologies.nemo import NemoTopo
+from topologies.nemo_deployment import NemoDeployment
 from topologies.nodes import TopologyError
 from topologies.ovs_router import KERNEL, USER
 from topologies.processes import Process, ProcessError
@@ -32,7 +36,12 @@ from topologies.single import SingleTopo
 from topologies.testbed import Testbed
 from topologies.tokens import OPERATOR
 
-TOPOLOGIES: dict[str, type[MobilityTopo]] = {"roaming": RoamingTopo, "single": SingleTopo}
+TOPOLOGIES: dict[str, tuple[type[MobilityTopo], type[Deployment]]] = {
+    "roaming": (RoamingTopo, Deployment),
+    "single": (SingleTopo, Deployment),
+    "nemo": (NemoTopo, NemoDeployment),
+    "mip4": (Mip4Topo, Mip4Deployment),
+}
 HOAFLOW = Path(sys.executable).with_name("hoaflow")
 FAILURES = (
     ProcessError,
@@ -91,7 +100,7 @@ class Shell(CLI):
 
     def do_look(self, _line: str) -> None:
         """Show which path the mobile node's packets take, why, and what would change it: `look`."""
-        self.do_hoaflow(f"explain {at.HOME_ADDRESS}")
+        self.do_hoaflow(f"explain {self._deployment.home}")
 
     def do_hoaflow(self, line: str) -> None:
         """Run hoaflow's command line as the operator: `hoaflow COMMAND`. Ctrl-C ends what goes on."""
@@ -145,8 +154,9 @@ def run(topology: str, directory: Path, port: int) -> None:
     datapath = KERNEL if has_flow_backend() else USER
     listener = listening(port)  # before this process is in the private network
     narrator.say(f"building the network {topology}, Open vSwitch with the {datapath} datapath")
-    with Testbed(TOPOLOGIES[topology](datapath=datapath), directory / "logs") as bed:
-        deployment = Deployment(bed)
+    network, kind = TOPOLOGIES[topology]
+    with Testbed(network(datapath=datapath), directory / "logs") as bed:
+        deployment = kind(bed)
         narrator.say("starting home agent and mobile node")
         deployment.start_anchor(directory / "home-agent.journal")
         deployment.start_mobile_node()
