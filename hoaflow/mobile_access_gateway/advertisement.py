@@ -2,19 +2,15 @@
 """Build Router Advertisements for one mobile node (RFC 5213, section 6.9.1; RFC 4861, 4.2)."""
 
 from collections.abc import Iterable
-from ipaddress import IPv6Network
+from ipaddress import IPv6Interface
 
-from scapy.layers.inet6 import (
-    ICMPv6ND_RA,
-    ICMPv6NDOptMTU,
-    ICMPv6NDOptPrefixInfo,
-    ICMPv6NDOptSrcLLAddr,
-    IPv6,
+from hoaflow.mobility.neighbours import ALL_NODES
+from hoaflow.mobility.router_advertisements import (
+    LONGEST_ROUTER_LIFETIME,
+    PrefixInformation,
+    RouterAdvertisement,
+    router_advertisement_packet,
 )
-
-ALL_NODES = "ff02::1"
-HOP_LIMIT = 255
-LONGEST_ROUTER_LIFETIME = 9000
 
 
 def advertisement(
@@ -24,17 +20,6 @@ def advertisement(
 
     Without a destination it is to all nodes, though the frame goes to one only (RFC 6085).
     """
-    packet = IPv6(src=source, dst=destination or ALL_NODES, hlim=HOP_LIMIT)
-    packet /= ICMPv6ND_RA(routerlifetime=min(lifetime, LONGEST_ROUTER_LIFETIME), chlim=64, M=0, O=0)
-    packet /= ICMPv6NDOptSrcLLAddr(lladdr=link_layer.hex(":"))
-    packet /= ICMPv6NDOptMTU(mtu=mtu)
-    for prefix in map(IPv6Network, prefixes):
-        packet /= ICMPv6NDOptPrefixInfo(
-            prefix=str(prefix.network_address),
-            prefixlen=prefix.prefixlen,
-            L=1,
-            A=1,
-            validlifetime=lifetime,
-            preferredlifetime=lifetime,
-        )
-    return bytes(packet)
+    options = tuple(PrefixInformation(IPv6Interface(prefix), lifetime, lifetime) for prefix in prefixes)
+    message = RouterAdvertisement(source, min(lifetime, LONGEST_ROUTER_LIFETIME), options)
+    return router_advertisement_packet(message, link_layer, destination or ALL_NODES, mtu)

@@ -147,6 +147,14 @@ TARGETS = (
         short=3000,
     ),
     Target(
+        "router-advertisements",
+        "mobility:router_advertisement",
+        ("hoaflow.mobility.extension_headers:MalformedPacketError",),
+        ("hoaflow.mobility.router_advertisements",),
+        (*BINARY, b"\x86\x00", b"\x03\x04", b"\x08\x01", b"\x05\x01"),
+        short=3000,
+    ),
+    Target(
         "icmp-errors", "mobility:icmp_error", (), ("hoaflow.tunnel.icmp_errors",), (*BINARY, b"\x3c", b"\x2c", b"\x04")
     ),
     Target(

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read packets from the network: Mobile IPv6 signalling, and ICMPv6 errors about tunnel packets."""
+"""Read packets from the network: Mobile IPv6 signalling, Router Advertisements, ICMPv6 errors about tunnel packets."""
 
 from dataclasses import replace
 from unittest import mock
 
 from hoaflow.mobility import wire
 from hoaflow.mobility.messages import BindingUpdate
+from hoaflow.mobility.router_advertisements import parse_router_advertisement, router_advertisement_packet
 from hoaflow.mobility.wire import (
     BINDING_ACKNOWLEDGEMENT,
     BINDING_ERROR,
@@ -57,6 +58,13 @@ def proxy_mobility(data: bytes) -> None:
         return
     found = replace(found, authentication=None)
     again = pmipv6.parse(parse_packet(pmipv6.build(found, None)))
+    assert again == found, f"{found} is read back as {again}"
+
+
+def router_advertisement(data: bytes) -> None:
+    """Read a Router Advertisement; what is accepted can be built again, and is then read as the same."""
+    found = parse_router_advertisement("fe80::1", data)
+    again = parse_router_advertisement("fe80::1", router_advertisement_packet(found, bytes(6))[40:])
     assert again == found, f"{found} is read back as {again}"
 
 
