@@ -18,6 +18,7 @@ from ipaddress import IPv6Address, IPv6Network
 from hoaflow.home_agent.prefix_table import NO_MOBILE_NETWORKS, PrefixTable
 from hoaflow.mobility.authentication import SecurityAssociation
 from hoaflow.mobility.entries import Entries
+from hoaflow.mobility.home_agent_discovery import home_agents_anycast
 from hoaflow.mobility.messages import LIFETIME_UNIT, BindingUpdate, Status
 from hoaflow.sequence import is_newer
 
@@ -135,6 +136,9 @@ class BindingCache:
     def __init__(self, policy: Policy, sequences: Mapping[str, int] | None = None) -> None:
         """Start empty. `sequences`: last authenticated sequence numbers by home address, from before a restart."""
         self._policy = policy
+        reserved = (IPv6Address(policy.home_agent), policy.home_prefix.network_address)
+        self._reserved = {*reserved, home_agents_anycast(policy.home_prefix)}
+        """Our own address, and the anycast addresses of the link's routers and home agents."""
         self._bindings: Entries[Binding] = Entries()
         self._authenticated = dict(sequences or {})
 
@@ -253,8 +257,8 @@ class BindingCache:
             return Status.NOT_HOME_SUBNET
         if update.deregistration:
             return None if bound is not None else Status.NOT_HOME_AGENT
-        if update.home_address == self._policy.home_agent or home_address == prefix.network_address:
-            return Status.ADMINISTRATIVELY_PROHIBITED  # our own address, and the subnet-router anycast address
+        if home_address in self._reserved:
+            return Status.ADMINISTRATIVELY_PROHIBITED
         if care_of in prefix:
             # On the home link it would be another node's home address, and the tunnel would lead into itself.
             return Status.ADMINISTRATIVELY_PROHIBITED

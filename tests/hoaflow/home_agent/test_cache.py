@@ -98,6 +98,7 @@ def test_granted_lifetimes_are_whole_units() -> None:
         (update(lifetime=0), Status.NOT_HOME_AGENT),
         (update(home=HOME_AGENT), Status.ADMINISTRATIVELY_PROHIBITED),
         (update(home="2001:db8:99::"), Status.ADMINISTRATIVELY_PROHIBITED),
+        (update(home="2001:db8:99:0:fdff:ffff:ffff:fffe"), Status.ADMINISTRATIVELY_PROHIBITED),
         (update(care_of_address="2001:db8:99::101"), Status.ADMINISTRATIVELY_PROHIBITED),
         (update(care_of_address=HOME_AGENT), Status.ADMINISTRATIVELY_PROHIBITED),
     ],
