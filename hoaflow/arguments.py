@@ -87,14 +87,12 @@ def seconds(text: str) -> float:
 
 def whole_seconds(least: int, most: int = int(DAY)) -> Callable[[str], int]:
     """Return a type for whole seconds from `least` to `most`."""
+    return _whole("whole seconds", least, most)
 
-    @argument
-    def convert(text: str) -> int:
-        if not _is_number(text) or not least <= int(text) <= most:
-            raise ValueError(f"expected whole seconds from {least} to {most}, got {text!r}")
-        return int(text)
 
-    return convert
+def whole_number(least: int, most: int) -> Callable[[str], int]:
+    """Return a type for whole numbers from `least` to `most`."""
+    return _whole("a whole number", least, most)
 
 
 @argument
@@ -110,6 +108,16 @@ def _host_port(text: str, least_port: int) -> tuple[str, int]:
     if not host or not _is_number(port) or not least_port <= int(port) < PORTS:
         raise ValueError(f"expected HOST:PORT, got {text!r}")
     return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _whole(what: str, least: int, most: int) -> Callable[[str], int]:
+    @argument
+    def convert(text: str) -> int:
+        if not _is_number(text) or not least <= int(text) <= most:
+            raise ValueError(f"expected {what} from {least} to {most}, got {text!r}")
+        return int(text)
+
+    return convert
 
 
 def _above_zero(text: str, what: str, most: float) -> float:

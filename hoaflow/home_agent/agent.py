@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address
 from pathlib import Path
 
+from hoaflow.home_agent.advertising import Advertising
 from hoaflow.home_agent.cache import (
     Acknowledge,
     Action,
@@ -21,9 +22,11 @@ from hoaflow.home_agent.cache import (
     Policy,
     Remove,
     StartDad,
+    State,
     routable_unicast,
 )
 from hoaflow.home_agent.declaration import declaration
+from hoaflow.home_agent.discovery import Discovery
 from hoaflow.home_agent.home_link import HomeLink
 from hoaflow.home_agent.mobile_networks import MobileNetworks
 from hoaflow.home_agent.persistence import Persistence
@@ -35,11 +38,13 @@ from hoaflow.home_agent.terminal import render
 from hoaflow.logs import Log
 from hoaflow.mobility import wire
 from hoaflow.mobility.extension_headers import DESTINATION_OPTIONS, MalformedPacketError, ParameterProblemError
+from hoaflow.mobility.home_agent_discovery import is_prefix_solicitation
 from hoaflow.mobility.message_counts import MessageCounts
 from hoaflow.mobility.messages import BindingErrorStatus
 from hoaflow.mobility.metrics import HomeAgentCollector
 from hoaflow.mobility.packet_io import PacketReceiver, addressed_to
 from hoaflow.mobility.service import Service
+from hoaflow.mobility.terminal_server import Listing
 from hoaflow.mobility.tunnel_counters import TunnelCounters
 from hoaflow.mobility.tunnels import KERNEL_ERRORS, Tunnels
 from hoaflow.tunnel.declaration import tear_down
@@ -63,6 +68,7 @@ class Settings:
     journal: Path | None
     shared: Shared | None
     metrics: tuple[str, int] | None
+    advertising: Advertising | None
 
 
 class HomeAgent:
@@ -79,6 +85,7 @@ class HomeAgent:
         self._settings = settings
         self._shared = shared
         self._serving: Serving | None = None
+        self._discovery: Discovery | None = None
         self._persistence = shared or Persistence(settings.journal)
         self._cache = BindingCache(settings.policy, self._persistence.sequences)
         self._answers: list[Acknowledge] = []
@@ -104,7 +111,14 @@ class HomeAgent:
             remove_gate()
         else:
             gate = Gate(settings.home_link, self._home_link.own_addresses())
-        wanted = declaration(policy, self._tunnels, self._home_link, self._networks, counters, self._rebind, gate)
+        if settings.advertising is not None:
+            self._discovery = Discovery(
+                settings.advertising, policy, self._home_link, service, self._replies, self._counts
+            )
+            service.undo.callback(self._discovery.close)
+        wanted = declaration(
+            policy, self._tunnels, self._home_link, self._networks, counters, self._rebind, gate, self._discovery
+        )
         service.declare(wanted, lambda: self._tunnels.ports)
         # Never read (see Guard), but /proc/net/raw6 then shows that somebody receives Mobility Headers here.
         listener = socket.socket(socket.AF_INET6, socket.SOCK_RAW, wire.MOBILITY_HEADER)
@@ -116,7 +130,10 @@ class HomeAgent:
         if not self._tunnels.relays_errors:
             service.relay_errors(address, self._tunnels.carries_packet_of)
         if settings.console is not None:
-            service.open_console(settings.console, {"bc": self._render})
+            listings: dict[str, Listing] = {"bc": self._render}
+            if self._discovery is not None:
+                listings["hal"] = self._discovery.render
+            service.open_console(settings.console, listings)
         if settings.metrics is not None and counters is not None:
             service.serve_metrics(settings.metrics, self._collector(counters))
         # They go into the kernel from the loop, so that no message waits for all of them.
@@ -146,8 +163,9 @@ class HomeAgent:
         upkeep = self._service.upkeep
         if now >= upkeep.due:
             upkeep.run_slice()
+        discovery_due = math.inf if self._discovery is None else self._discovery.turn(now)
         cache_due = self._cache.next_due() if self._persistence.may_serve else None
-        return min(upkeep.due, cache_due or upkeep.due, serving_due)
+        return min(upkeep.due, cache_due or upkeep.due, serving_due, discovery_due)
 
     def stop(self) -> None:
         """End `run`. Signal handlers may call this."""
@@ -207,12 +225,17 @@ class HomeAgent:
             self._counts.drop("unexpected", "MH Type %d from %s", kind, packet.source)
 
     def _handle_home_address_option(self, packet: wire.MobilityPacket, home_address: str) -> None:
-        """Handle a Home Address option outside a Binding Update (RFC 6275, section 9.3.1)."""
+        """Handle a Home Address option outside a Binding Update (RFC 6275, section 9.3.1).
+
+        Raises MalformedPacketError.
+        """
         binding = self._cache.get(home_address)
         if not routable_unicast(IPv6Address(home_address)):
             self._counts.drop("home_address_option", "%s is no routable unicast address", home_address)
         elif binding is None or binding.care_of_address != packet.source:
             self._replies.report_error(packet, BindingErrorStatus.UNKNOWN_BINDING)
+        elif self._discovery is not None and binding.state is State.REGISTERED and is_prefix_solicitation(packet):
+            self._discovery.advertise_prefixes(packet, binding)
         else:
             self._counts.drop("home_address_option", "next header %d from %s", packet.next_header, packet.source)
 

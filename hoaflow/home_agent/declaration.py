@@ -4,6 +4,7 @@
 from collections.abc import Callable
 
 from hoaflow.home_agent.cache import Policy
+from hoaflow.home_agent.discovery import Discovery
 from hoaflow.home_agent.home_link import AnnouncedMac, Bound, HomeLink, LinkLocalAddress
 from hoaflow.home_agent.mobile_networks import MobileNetworks
 from hoaflow.home_agent.pods.serving import Gate
@@ -29,6 +30,7 @@ def declaration(
     counted: TunnelCounters | None,
     rebind: Callable[[], None],
     gate: Gate | None = None,
+    discovery: Discovery | None = None,
 ) -> list[Declared]:
     """Return the declared objects in the order in which they are made.
 
@@ -37,7 +39,8 @@ def declaration(
 
     `counted` counts the tunnels' load, if anything does. `rebind` moves our sockets to a new home link.
 
-    `gate`: that of a pod that owns the address, where there are several pods.
+    `gate`: that of a pod that owns the address, where there are several pods. `discovery`: has the home agents' anycast
+    address, where this home agent advertises itself.
     """
     guard = Guard(GUARD_TABLE).ruleset(
         [mobility_header_for(policy.home_agent), home_address_option_for(policy.home_agent)]
@@ -61,6 +64,7 @@ def declaration(
         OwnAddress(policy.home_agent, policy.home_prefix.prefixlen, home_link.interface, owned=gate is not None),
         OnLinkRoute(LINK_LOCAL, home_link.interface),
         OnLinkRoute(str(policy.home_prefix), home_link.interface),
+        *([] if discovery is None else [discovery]),
         networks,
         ProxyEntries(home_link),
         AnnouncedMac(home_link),

@@ -44,7 +44,7 @@ class Replies:
             covered = wire.authenticated_part(header)
             authenticator = association.authenticator(update.care_of_address, update.home_address, covered)
             header = wire.binding_acknowledgement_header(acknowledgement, association.spi, authenticator)
-        if not self._send(wire.binding_acknowledgement_packet(acknowledgement, header)):
+        if not self.send(wire.binding_acknowledgement_packet(acknowledgement, header)):
             return
         self._counts.acknowledgements[int(action.status)] += 1
         LOG.info(
@@ -61,7 +61,7 @@ class Replies:
         if not self._may_tell(packet.source):
             return
         error = BindingError(self._home_agent, packet.source, packet.home_address or "::", status)
-        if self._send(wire.binding_error_packet(error)):
+        if self.send(wire.binding_error_packet(error)):
             self._counts.binding_errors[int(status)] += 1
             LOG.info(
                 "binding-error-sent",
@@ -73,7 +73,16 @@ class Replies:
     def report_problem(self, data: bytes, problem: ParameterProblemError) -> None:
         """Send an ICMPv6 Parameter Problem about a packet to its source (RFC 6275, section 9.2)."""
         if self._may_tell(str(IPv6Address(data[8:24]))):
-            self._send(wire.parameter_problem_packet(self._home_agent, data, problem))
+            self.send(wire.parameter_problem_packet(self._home_agent, data, problem))
+
+    def send(self, packet: bytes) -> bool:
+        """Send a packet, and return whether that was possible."""
+        try:
+            send_packet(packet)
+        except OSError as error:  # no route, or buffers full: the mobile node asks again
+            LOG.warning("send-failed", destination=IPv6Address(packet[24:40]), reason=error)
+            return False
+        return True
 
     def _may_tell(self, source: str) -> bool:
         """Tell whether an error may be sent to this source now (RFC 6275, section 9.3.3; RFC 4443, section 2.4)."""
@@ -83,13 +92,5 @@ class Replies:
             return False
         if not self._errors_allowed.take(time.monotonic()):
             self._counts.drop("errors_suppressed", "to %s", source)
-            return False
-        return True
-
-    def _send(self, packet: bytes) -> bool:
-        try:
-            send_packet(packet)
-        except OSError as error:  # no route, or buffers full: the mobile node asks again
-            LOG.warning("send-failed", destination=IPv6Address(packet[24:40]), reason=error)
             return False
         return True

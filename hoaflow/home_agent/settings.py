@@ -7,8 +7,9 @@ from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, 
 from pathlib import Path
 
 from hoaflow import logs, metrics
-from hoaflow.arguments import argument, listen_address, whole_seconds
+from hoaflow.arguments import argument, listen_address, whole_number, whole_seconds
 from hoaflow.errors import HoaflowError
+from hoaflow.home_agent.advertising import HIGHEST_PREFERENCE, LONGEST_INTERVAL, Advertising
 from hoaflow.home_agent.agent import Settings
 from hoaflow.home_agent.cache import Policy
 from hoaflow.home_agent.pods.keys import Shared, endpoints_and_name
@@ -18,6 +19,7 @@ from hoaflow.mobile_ipv4 import cache as mobile_ipv4_cache
 from hoaflow.mobile_ipv4.authentication import load_keys as load_mobile_ipv4_keys
 from hoaflow.mobile_ipv4.messages import FOREVER
 from hoaflow.mobility.authentication import KeyFileError, load_keys
+from hoaflow.mobility.home_agent_discovery import home_agents_anycast
 from hoaflow.mobility.messages import LIFETIME_UNIT, MAX_LIFETIME
 
 DEFAULT_CONSOLE = "127.0.0.1:7777"
@@ -29,7 +31,8 @@ SHORTEST_LEASE = 2
 
 EPILOG = """\
 The home agent's address is added to the interface if it is not there. The
-virtual terminal has UMIP's commands: bc, verbose, fancy and prompt yes|no, quit.
+virtual terminal has UMIP's commands: bc, verbose, fancy and prompt yes|no, quit;
+with --advertise also hal, which lists the home agents of the home link.
 
 examples:
   hoaflow-ha --home-agent 2001:db8:99::1 --home-prefix 2001:db8:99::/64 \\
@@ -145,15 +148,40 @@ def parser() -> argparse.ArgumentParser:
         default=socket.gethostname(),
         help="with --cache, this pod's name (default: the host's)",
     )
+    _add_advertising(options)
     metrics.add_option(options)
     logs.add_options(options)
     return options
 
 
+def _add_advertising(options: argparse.ArgumentParser) -> None:
+    """Add the options for several home agents on one home link."""
+    options.add_argument(
+        "--advertise",
+        type=whole_seconds(1, most=LONGEST_INTERVAL),
+        metavar="SECONDS",
+        help="advertise this home agent on the home link at least so often, keep a list of the others there, which "
+        "forget it after three times as long, and answer mobile nodes that look for a home agent (RFC 6275, section "
+        "10.5) or for their home prefix (10.6); no other program on this host may send Router Advertisements there",
+    )
+    options.add_argument(
+        "--preference",
+        type=whole_number(0, most=HIGHEST_PREFERENCE),
+        metavar="N",
+        help="with --advertise, mobile nodes are told of home agents with a higher preference first (default: 0)",
+    )
+    options.add_argument(
+        "--default-router",
+        action="store_true",
+        help="with --advertise, be the default router of hosts on the home link, and let them form addresses in the "
+        "home prefix",
+    )
+
+
 def check_mipv4(arguments: argparse.Namespace) -> mobile_ipv4.Settings:
     """Check the options of Mobile IPv4 and turn them into settings. Raises SettingsError, KeyFileError."""
     _check_common(arguments)
-    for option in ("insecure", "mobile_networks", "journal", "cache"):
+    for option in ("insecure", "mobile_networks", "journal", "cache", "advertise"):
         if getattr(arguments, option):
             raise SettingsError(f"--{option.replace('_', '-')}: not with --protocol {MIPV4}")
     try:
@@ -209,7 +237,17 @@ def check(arguments: argparse.Namespace) -> Settings:
         journal=arguments.journal,
         shared=_shared(arguments),
         metrics=arguments.metrics,
+        advertising=_advertising(arguments, prefix),
     )
+
+
+def _advertising(arguments: argparse.Namespace, prefix: IPv6Network) -> Advertising | None:
+    if arguments.advertise is None:
+        return None
+    anycast = home_agents_anycast(prefix)
+    if anycast is None:
+        raise SettingsError(f"--advertise: {prefix} is too long to have an anycast address of home agents (RFC 2526)")
+    return Advertising(anycast, arguments.advertise, arguments.preference or 0, arguments.default_router)
 
 
 def _shared(arguments: argparse.Namespace) -> Shared | None:
@@ -220,6 +258,8 @@ def _shared(arguments: argparse.Namespace) -> Shared | None:
 
 
 def _check_common(arguments: argparse.Namespace) -> None:
+    if arguments.advertise is None and (arguments.preference is not None or arguments.default_router):
+        raise SettingsError("--preference, --default-router: only with --advertise")
     if arguments.max_bindings < 1:
         raise SettingsError(f"--max-bindings: expected 1 or more, got {arguments.max_bindings}")
     if arguments.home_link not in (names := [name for _, name in socket.if_nameindex()]):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Show the binding cache as UMIP's terminal does."""
+"""Show the binding cache and the Home Agents List as UMIP's terminal does."""
 
 import math
 
@@ -30,3 +30,10 @@ def render(binding: Binding, home_agent: str, link: str, tunnel: str, now: float
         f" local {unshortened(home_agent)}{extra}\n"
         f" lifetime {left} / {binding.lifetime} seq {update.sequence} unreach 0 mpa - / 0 retry 0\n{more}"
     )
+
+
+def render_home_agent(link: str, address: str, preference: int, left: float, fancy: bool) -> str:
+    """Render one entry of the Home Agents List as UMIP does; `left` is what is left of its lifetime, in seconds."""
+    underline, plain = ("\x1b[1;4m", "\x1b[0m") if fancy else ("", "")
+    name = f"{underline}{unshortened(address)}{plain}"
+    return f"{link} {name}\n preference {preference} lifetime {max(0, round(left))}\n"

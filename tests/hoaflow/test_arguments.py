@@ -27,6 +27,7 @@ from hoaflow import arguments
         (arguments.positive, "0.5", 0.5),
         (arguments.seconds, "86400", 86400.0),
         (arguments.whole_seconds(4, 60), "60", 60),
+        (arguments.whole_number(0, 65535), "65535", 65535),
     ],
 )
 def test_what_is_well_formed_is_converted(convert: Callable[[str], Any], text: str, value: object) -> None:
@@ -50,6 +51,7 @@ ARABIC_THREE = "\u0663"
         (arguments.positive, "a number above 0", ["0", "-1", "inf", "nan", "x", ""]),
         (arguments.seconds, "seconds above 0 and up to 86400", ["0", "86401", "inf", "nan", "x"]),
         (arguments.whole_seconds(4, 60), "whole seconds from 4 to 60", ["3", "61", "4.5", ARABIC_THREE]),
+        (arguments.whole_number(0, 65535), "a whole number from 0 to 65535", ["-1", "65536", "1.5", ARABIC_THREE]),
     ],
 )
 def test_anything_else_is_refused_with_what_was_expected(

@@ -153,6 +153,14 @@ class Lab(Environment):
         own += ["--log-level", "debug", "--log-addresses"]
         return self._run_module("ha", "hoaflow.home_agent", [*own, *arguments])
 
+    def other_home_agent(self, *arguments: str) -> Node:
+        """Start a second home agent of the home link, on the host there, and wait until it serves."""
+        own = ["--home-agent", HOST, "--home-prefix", HOME_PREFIX, "--home-link", "e0", "--insecure"]
+        own += ["--log-level", "debug", "--log-addresses"]
+        node = self._run_module("hh", "hoaflow.home_agent", [*own, *arguments])
+        node.logged("event=started")
+        return node
+
     def mobile_node(self, *arguments: str) -> Node:
         """Start the mobile node."""
         own = ["--home-address", HOME_ADDRESS, "--home-agent", HOME_AGENT, "--home-link", "m0"]

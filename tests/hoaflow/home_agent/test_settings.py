@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the home agent refuses to start with, and what it says then."""
 
+from ipaddress import IPv6Address
 from pathlib import Path
 
 import pytest
 
 from hoaflow.home_agent.__main__ import main
+from hoaflow.home_agent.advertising import Advertising
 from hoaflow.home_agent.settings import check, parser
 from hoaflow.mobility.authentication import KeyFileError, load_keys
 
@@ -46,6 +48,16 @@ def test_a_good_command_line() -> None:
         ([*COMMAND, "--max-bindings", "0"], "expected 1 or more, got 0"),
         ([*COMMAND, "--console", "7777"], "expected HOST:PORT, got '7777'"),
         ([*COMMAND, "--console", "127.0.0.1:70000"], "expected HOST:PORT"),
+        ([*COMMAND, "--preference", "0"], "only with --advertise"),
+        ([*COMMAND, "--default-router"], "only with --advertise"),
+        (
+            ["--home-prefix", "2001:db8:99::/122", *without("--home-prefix"), "--advertise", "30"],
+            "2001:db8:99::/122 is too long to have an anycast address",
+        ),
+        (
+            ["--protocol", "mipv4", *COMMAND[:-1], "--keys", "x", "--advertise", "30"],
+            "--advertise: not with --protocol",
+        ),
     ],
 )
 def test_wrong_settings_are_refused_in_words(
@@ -53,6 +65,13 @@ def test_wrong_settings_are_refused_in_words(
 ) -> None:
     assert main(arguments) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_home_agent_advertises_itself_only_if_it_is_told_to() -> None:
+    assert check(parser().parse_args(COMMAND)).advertising is None
+    arguments = [*COMMAND, "--advertise", "30", "--preference", "65535", "--default-router"]
+    found = check(parser().parse_args(arguments)).advertising
+    assert found == Advertising(IPv6Address("2001:db8:99:0:fdff:ffff:ffff:fffe"), 30, 65535, default_router=True)
 
 
 def test_one_says_keys_or_insecure() -> None:
