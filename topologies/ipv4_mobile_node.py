@@ -6,7 +6,6 @@ Move it as one moves a real node: by setting its interfaces up and down. It prin
 
 import argparse
 import selectors
-import signal
 import socket
 import sys
 import time
@@ -21,7 +20,7 @@ from hoaflow.mobile_ipv4.messages import FOREVER, REGISTRATION_PORT, Registratio
 from hoaflow.mobility.authentication import KeyFileError
 from topologies.ipv4_mobile_kernel import Ipv4MobileKernel
 from topologies.ipv4_registration import Outcome, Registration
-from topologies.link_follower import KERNEL_ERRORS, LinkFollower, report
+from topologies.link_follower import LinkFollower, report
 from topologies.mobile_kernel import ForeignLink
 
 LARGEST = 65535
@@ -178,19 +177,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"mobile node: {error}", file=sys.stderr)
         return 2
     node = Ipv4MobileNode(arguments, keys[home_address])
-    try:
-        try:
-            node.setup()
-        except KERNEL_ERRORS as error:
-            print(f"mobile node: cannot start: {error}", file=sys.stderr)
-            return 1
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: node.stop())
-        node.run()
-        return 0
-    finally:
-        node.close()
-        report("ended")
+    return node.serve()
 
 
 if __name__ == "__main__":

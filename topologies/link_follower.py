@@ -3,7 +3,9 @@
 
 import json
 import selectors
+import signal
 import socket
+import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -42,6 +44,22 @@ class LinkFollower(ABC):
         self._settled = False  # whether it has ever looked where it is
         self._stopped = False
 
+    def serve(self) -> int:
+        """Set up, run until SIGTERM or SIGINT, and clear up; return the program's exit status."""
+        try:
+            try:
+                self.setup()
+            except KERNEL_ERRORS as error:
+                print(f"mobile node: cannot start: {error}", file=sys.stderr)
+                return 1
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: self.stop())
+            self.run()
+            return 0
+        finally:
+            self.close()
+            report("ended")
+
     def listen(self) -> None:
         """Listen for changes of the links. Raises OSError."""
         self._links = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
@@ -73,6 +91,10 @@ class LinkFollower(ABC):
         """Remove all that `setup` configured; the home agent keeps the binding until its lifetime ends."""
         self._undo.close()
         self._selector.close()
+
+    @abstractmethod
+    def setup(self) -> None:
+        """Configure the kernel and open the sockets. Raises one of KERNEL_ERRORS."""
 
     @abstractmethod
     def _tick(self) -> None:

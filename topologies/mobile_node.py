@@ -8,7 +8,6 @@ if that is up, then the first foreign link that is. It prints each event as a JS
 import argparse
 import random
 import selectors
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ from hoaflow.mobility.extension_headers import ROUTING, MalformedPacketError
 from hoaflow.mobility.messages import LIFETIME_UNIT, MAX_LIFETIME, BindingUpdate
 from hoaflow.mobility.neighbours import unsolicited_advertisement
 from hoaflow.mobility.packet_io import LinkSender, PacketReceiver, addressed_to, send_packet
-from topologies.link_follower import KERNEL_ERRORS, LinkFollower, report
+from topologies.link_follower import LinkFollower, report
 from topologies.mobile_kernel import ForeignLink, MobileKernel
 from topologies.registration import Outcome, Registration
 
@@ -234,19 +233,7 @@ def main(argv: list[str] | None = None) -> int:
         arguments.mobile_network,
         arguments.implicit,
     )
-    try:
-        try:
-            node.setup()
-        except KERNEL_ERRORS as error:
-            print(f"mobile node: cannot start: {error}", file=sys.stderr)
-            return 1
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: node.stop())
-        node.run()
-        return 0
-    finally:
-        node.close()
-        report("ended")
+    return node.serve()
 
 
 if __name__ == "__main__":
