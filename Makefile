@@ -11,14 +11,15 @@ GUEST := scripts/as-root $(BIN)/python -m topologies.guest
 KERNEL_TIER = env HOAFLOW_KERNEL_TIER=1 scripts/isolated-python -m pytest $(DURATIONS) -v -o faulthandler_timeout=1200 \
 	-p no:schemathesis -p no:anyio -p no:xdist tests/kernel
 
-# One test process per processor, each in namespaces of its own. Each run lists its slowest tests.
+# One test process per processor, each in namespaces of its own. Each run lists its slowest tests. Tests wait longer than they
+# do alone, as other tiers run beside them.
 DURATIONS := --durations=15 --durations-min=5
 # The kernel tier goes on beside the ordinary one, for an emulated machine leaves processors idle, and the containers begin
 # when either has ended. The output of these two comes in one piece each (-O). If one tier fails, the others go on (-k).
 ALL_TIERS = $(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target test-ordinary test-kernel test-compose
 SETUP_CONTAINERS = scripts/setup-containers
-CONTAINER_TIER = scripts/as-root env HOAFLOW_CONTAINERS=1 scripts/isolated-python -m pytest $(DURATIONS) -s tests/containers
-ALL_TESTS = $(BIN)/python -m pytest $(DURATIONS) --dist worksteal --tx "$(shell nproc)*popen//python=$(CURDIR)/scripts/isolated-python"
+CONTAINER_TIER = scripts/as-root env HOAFLOW_CONTAINERS=1 HOAFLOW_PATIENCE=3 scripts/isolated-python -m pytest $(DURATIONS) -s tests/containers
+ALL_TESTS = env HOAFLOW_PATIENCE=3 $(BIN)/python -m pytest $(DURATIONS) --dist worksteal --tx "$(shell nproc)*popen//python=$(CURDIR)/scripts/isolated-python"
 
 # Schemathesis takes as long to load as a hundred unit tests to run, and has none.
 UNIT = scripts/unprivileged $(BIN)/python -m pytest -q -o cache_dir=build/unit/pytest -n "$(shell nproc)" -m unit \

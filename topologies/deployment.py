@@ -23,12 +23,13 @@ from topologies.processes import Process, ProcessError
 from topologies.testbed import Testbed
 from topologies.tokens import BRIDGE as BRIDGES
 from topologies.tokens import OPERATOR, Tokens
+from topologies.waiting import patient
 
 REST_PORT = 8080
 REST = f"http://{at.MANAGEMENT_ROOT}:{REST_PORT}"
-# Seconds; generous, as an emulated kernel is slow, and where something ends early, nobody waits for its events.
-REST_TIMEOUT = 20.0
-START_TIMEOUT = 120.0
+# Seconds; where something ends early, nobody waits for its events.
+REST_TIMEOUT = patient(20.0)
+START_TIMEOUT = 120.0  # for several programs at once
 EVENT_TIMEOUT = 60.0
 # The security association between mobile node and home agent (RFC 4285); of this emulation only.
 KEY = "686f61666c6f77206f6e6c7920696e2061206c61"
@@ -135,7 +136,7 @@ class Deployment:
         command += ["--ofp-listen-host", at.MANAGEMENT_ROOT, "--ofp-tcp-listen-port", str(at.OPENFLOW_PORT)]
         command += ["--wsapi-host", at.MANAGEMENT_ROOT, "--wsapi-port", str(REST_PORT), "controller/app.py"]
         process = self.bed.start("controller", command)
-        deadline = time.monotonic() + START_TIMEOUT
+        deadline = time.monotonic() + patient(START_TIMEOUT)
         while True:
             try:
                 self.rest("GET", "/healthz")
@@ -204,7 +205,7 @@ class Deployment:
             self.start_agent(router)
         self.start_bridge()
         tell(f"waiting until the switches are connected and the {self.anchor_name}'s bindings known")
-        controller.wait_for("event=home-agent-synced ", EVENT_TIMEOUT)
+        controller.wait_for("event=home-agent-synced ", START_TIMEOUT)
         backends = {}
         for router, reason in reasons.items():
             dpid = self.bed.network[router].dpid
@@ -214,10 +215,11 @@ class Deployment:
 
     def _announced_backend(self, dpid: str) -> str:
         """Return the backend that the tunnel agent has announced to the controller."""
-        deadline = time.monotonic() + EVENT_TIMEOUT
+        limit = patient(START_TIMEOUT)
+        deadline = time.monotonic() + limit
         while (backend := self.rest("GET", f"/v1/routers/{dpid}")["backend"]) is None:
             if time.monotonic() > deadline:
-                raise ProcessError(f"the agent of router {dpid} announced no backend within {EVENT_TIMEOUT:g} s")
+                raise ProcessError(f"the agent of router {dpid} announced no backend within {limit:g} s")
             time.sleep(0.1)
         return str(backend)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from topologies.mobile_kernel import CARE_OF_RULE, CARE_OF_TABLE, TUNNEL_DEVICE, ForeignLink
+from topologies.waiting import patient
 
 T = TypeVar("T")
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x1, 0x1000
@@ -22,7 +23,7 @@ IP_IN_IP = 4
 LARGEST = 65535
 TUNNEL_MTU = 1480
 BATCH = 64
-TIMEOUT = 60.0
+TIMEOUT = patient(60.0)  # seconds, for any one command
 
 
 class Ipv4MobileKernel:

@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 from topologies.processes import ProcessError
+from topologies.waiting import patient
 
 CHECKOUT = Path(__file__).parents[1]
-DOCTOR_TIMEOUT = 120.0  # seconds; an emulated kernel is slow
+DOCTOR_TIMEOUT = patient(60.0)  # seconds
 
 
 def has_flow_backend() -> bool:

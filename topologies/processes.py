@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import IO
 
 from hoaflow.errors import HoaflowError
+from topologies.waiting import patient
 
-END_GRACE = 30.0  # seconds; an emulated kernel is slow
+END_GRACE = patient(30.0)  # seconds
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGKILL)
 
 
@@ -96,12 +97,12 @@ class Process:
     def wait_for(self, pattern: str, timeout: float, after: int = 0) -> re.Match[str]:
         """Return the first match of PATTERN in the output from line `after` on.
 
-        Waits for it up to TIMEOUT seconds; `match.string` is the Line.
+        Waits for it up to TIMEOUT seconds, adapted to the machine; `match.string` is the Line.
 
         Raises ProcessError when the program ends or the time passes without one.
         """
-        wanted = re.compile(pattern)
-        deadline = time.monotonic() + timeout
+        wanted, limit = re.compile(pattern), patient(timeout)
+        deadline = time.monotonic() + limit
         seen = after
         with self._changed:
             while True:
@@ -113,7 +114,7 @@ class Process:
                 if not self._reader.is_alive():
                     raise ProcessError(f"{self.name} ended while {pattern!r} was awaited.{self.last_lines()}")
                 if remaining <= 0:
-                    raise ProcessError(f"{self.name}: no {pattern!r} in {timeout:g} s.{self.last_lines()}")
+                    raise ProcessError(f"{self.name}: no {pattern!r} in {limit:g} s.{self.last_lines()}")
                 self._changed.wait(min(remaining, 0.5))
 
     def last_lines(self, count: int = 5) -> str:

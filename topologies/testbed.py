@@ -22,9 +22,10 @@ from topologies.base import MobilityTopo
 from topologies.nodes import Device, LaterController
 from topologies.processes import Process, ProcessError
 from topologies.sandbox import Sandbox
+from topologies.waiting import patient
 
 CHECKOUT = Path(__file__).parents[1]
-COMMAND_TIMEOUT = 120.0  # seconds; an emulated kernel is slow
+COMMAND_TIMEOUT = patient(60.0)  # seconds
 ERROR = re.compile(r"\b(ERROR|CRITICAL)\b|Traceback \(most recent call last\)|\|(ERR|EMER)\|")
 
 

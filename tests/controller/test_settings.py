@@ -11,6 +11,7 @@ from oslo_config import cfg
 from controller.core.flows import Goto
 from controller.settings import WrongSettings, load
 from tests.support.checkout import CHECKOUT
+from topologies.waiting import patient
 
 
 def settings(directory: Path, text: str) -> cfg.ConfigOpts:
@@ -57,7 +58,7 @@ def test_the_controller_does_not_start_with_a_wrong_setting(tmp_path: Path) -> N
     (tmp_path / "controller.conf").write_text("[hoaflow]\nagent_lease = long\n")
     command = [str(Path(sys.executable).with_name("ryu-manager")), "--config-file", str(tmp_path / "controller.conf")]
     done = subprocess.run(
-        [*command, "controller/app.py"], cwd=CHECKOUT, capture_output=True, text=True, timeout=60, check=False
+        [*command, "controller/app.py"], cwd=CHECKOUT, capture_output=True, text=True, timeout=patient(60), check=False
     )
     assert done.returncode == 2
     assert "hoaflow: [hoaflow]" in done.stderr

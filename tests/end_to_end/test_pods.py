@@ -11,13 +11,11 @@ import pytest
 from tests.support.etcd import CLIENT_PORT, Etcd
 from tests.support.ping import echo
 from tests.support.two_pods import TwoPods, TwoPodsTopo
-from tests.support.waiting import TIMEOUT, patient, wait_for
+from tests.support.waiting import TIMEOUT, wait_for
 from topologies import addresses as at
 from topologies.load import AnchorLoad
 from topologies.testbed import Testbed
 from topologies.traffic import Span, Traffic, lost
-
-WAIT = patient(TIMEOUT)
 
 
 @pytest.fixture
@@ -32,7 +30,7 @@ def pods(tmp_path: Path) -> Iterator[TwoPods]:
         pods.start_anchor()
         pods.start_mobile_node()
         pods.start_offload()
-        bed.programs["bridge-p2"].wait_for("event=standing-by serving=p1 ", WAIT)
+        bed.programs["bridge-p2"].wait_for("event=standing-by serving=p1 ", TIMEOUT)
         go(pods, 1)
         yield pods
         assert bed.errors() == []
@@ -71,7 +69,7 @@ def test_bridges_follow_takeovers_and_a_former_owner_that_wakes_up_changes_nothi
     traffic = Traffic(bed, tmp_path)
     start = time.time()
     bed.kill("p1")
-    programs["p2"].wait_for("event=serving ", WAIT)
+    programs["p2"].wait_for("event=serving ", TIMEOUT)
     wait_for("the other pod's bridge has reported its cache", lambda: is_followed(pods, "p2"))
     assert goes_direct(pods, load)
     correspondent, mobile = traffic.stop()
@@ -81,18 +79,18 @@ def test_bridges_follow_takeovers_and_a_former_owner_that_wakes_up_changes_nothi
     go(pods, 2)
     assert goes_direct(pods, load)
 
-    pods.start_pod("p1").wait_for("event=standing-by serving=p2 ", WAIT)
-    programs["bridge-p1"].wait_for("event=standing-by serving=p2 ", WAIT)
+    pods.start_pod("p1").wait_for("event=standing-by serving=p2 ", TIMEOUT)
+    programs["bridge-p1"].wait_for("event=standing-by serving=p2 ", TIMEOUT)
     stopped = [programs[name] for name in ("bridge-p2", "p2")]
     for each in stopped:
         each.send(signal.SIGSTOP)
-    programs["p1"].wait_for("event=serving ", WAIT)
+    programs["p1"].wait_for("event=serving ", TIMEOUT)
     wait_for("the first pod's bridge has reported its cache", lambda: is_followed(pods, "p1"))
     go(pods, 1)
     since = controller.mark()
     marks = [each.mark() for each in stopped]
     for each, mark in zip(stopped, marks, strict=True):
         each.send(signal.SIGCONT)
-        each.wait_for("event=standing-by serving=p1 ", WAIT, mark)
+        each.wait_for("event=standing-by serving=p1 ", TIMEOUT, mark)
     assert (is_active(pods, 1), is_followed(pods, "p1"), goes_direct(pods, load)) == (True, True, True)
     assert not [line for line in controller.lines[since:] if "event=binding-" in line or "event=home-agent-" in line]

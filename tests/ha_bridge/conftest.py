@@ -10,6 +10,7 @@ from tests.support.bridge import HOA, LINK_1, Bridge, bridge
 from tests.support.bridge_controller import Controller
 from tests.support.bridge_kernel import NETNS, ip
 from tests.support.bridge_process import HomeAgent, arguments
+from topologies.waiting import patient
 
 
 @pytest.fixture
@@ -37,8 +38,8 @@ def running(controller: Controller, home_agent: HomeAgent) -> Iterator[Bridge]:
 
 @pytest.fixture
 def namespace() -> Iterator[None]:
-    subprocess.run(["ip", "netns", "del", NETNS], check=False, capture_output=True, timeout=10)
-    subprocess.run(["ip", "netns", "add", NETNS], check=True, timeout=10)
+    subprocess.run(["ip", "netns", "del", NETNS], check=False, capture_output=True, timeout=patient(30))
+    subprocess.run(["ip", "netns", "add", NETNS], check=True, timeout=patient(30))
     try:
         ip("link", "add", "u0", "type", "veth", "peer", "name", "u1")
         for device in ("lo", "u0", "u1"):
@@ -46,4 +47,4 @@ def namespace() -> Iterator[None]:
         ip("-6", "addr", "add", "2001:db8:10::2/64", "dev", "u0", "nodad")
         yield
     finally:
-        subprocess.run(["ip", "netns", "del", NETNS], check=False, timeout=10)
+        subprocess.run(["ip", "netns", "del", NETNS], check=False, timeout=patient(30))

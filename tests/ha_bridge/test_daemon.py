@@ -13,10 +13,11 @@ from tests.support.bridge_controller import Controller
 from tests.support.bridge_process import HomeAgent, arguments
 from tests.support.scrape import scrape
 from tests.support.waiting import wait_for
+from topologies.waiting import patient
 
 
 def probe(address: str, path: str) -> tuple[int, str]:
-    answer = requests.get(f"http://{address}{path}", timeout=60)
+    answer = requests.get(f"http://{address}{path}", timeout=patient(60))
     return answer.status_code, answer.text
 
 

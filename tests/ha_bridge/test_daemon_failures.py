@@ -15,6 +15,7 @@ import pytest
 from tests.support.bridge import HOA, HOME_AGENT, LINK_1, LINK_2, OTHER, Bridge, Terminal, bridge, entry
 from tests.support.bridge_controller import Controller
 from tests.support.bridge_process import HomeAgent, arguments
+from topologies.waiting import patient
 
 
 def _refuse_connections(controller: Controller) -> Callable[[], None]:
@@ -176,7 +177,7 @@ def test_home_agent_killed_and_started_again(controller: Controller, tmp_path: P
         with bridge(*arguments(controller, port)) as process:
             controller.wait(lambda: controller.care_of() == {HOA: LINK_1})
             agent.send_signal(signal.SIGKILL)
-            agent.wait(10)
+            agent.wait(patient(30))
             controller.wait(lambda: controller.home_agents[HOME_AGENT]["status"] == "ha-down")
             others = controller.count("POST") + controller.count("PUT", "/bindings")
             renewals = controller.count("PUT", HOME_AGENT)
@@ -190,4 +191,4 @@ def test_home_agent_killed_and_started_again(controller: Controller, tmp_path: P
             assert [len(process.events(name)) for name in ("ha-down", "up")] == [1, 2]
     finally:
         agent.kill()
-        agent.wait(10)
+        agent.wait(patient(30))

@@ -11,6 +11,7 @@ from tests.support.bridge import HOA, HOME_AGENT, HOME_PREFIX, LINK_1, LINK_2, O
 from tests.support.bridge_controller import Controller
 from tests.support.bridge_kernel import NETNS, ip
 from tests.support.bridge_process import HomeAgent
+from topologies.waiting import patient
 
 
 def _listener_in_namespace() -> socket.socket:
@@ -22,7 +23,7 @@ def _listener_in_namespace() -> socket.socket:
 
     thread = threading.Thread(target=make)
     thread.start()
-    thread.join(10)
+    thread.join(patient(30))
     return made[0]
 
 

@@ -21,7 +21,7 @@ from tests.kernel.lab import BRIDGE, FlowLab
 from tests.support.checkout import CHECKOUT
 from tests.support.fake_controller import FakeController
 from tests.support.router_lab import AGENT_BY_EVENTS, until
-from tests.support.waiting import patient
+from topologies.waiting import patient
 
 
 @pytest.fixture(scope="module")

@@ -23,14 +23,14 @@ from tests.support.controller import OPENFLOW_PORT, Controller
 from tests.support.ovs import Ovs
 from tests.support.ping import echo
 from tests.support.router_lab import until
-from tests.support.waiting import patient, wait_for
+from tests.support.waiting import wait_for
 from topologies.processes import Process
 from topologies.tokens import OPERATOR, Tokens
 
 MANAGEMENT_ROUTER, MANAGEMENT_HOME_AGENT = "192.0.2.1", "192.0.2.2"
 LEASE = 20  # seconds, of bridge and agent
 LIFETIME, SHORT_LIFETIME = 240, 8  # seconds; the first longer than anything here takes, the second shorter
-PATIENCE = patient(20.0)  # seconds, for what a program says
+PATIENCE = 60.0  # seconds, for what a program says
 PORTS = (("cn", "e0"), ("mn", "f1"), ("mn", "f2"), ("st", "e0"))  # of the bridge, from 1
 FOREIGN_COOKIE = "cookie=0x5,"
 FOREIGN = f"{FOREIGN_COOKIE}priority=500,tcp6,tp_dst=9 actions=drop"

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.checkout import CHECKOUT
 from tests.support.processes import marked
+from topologies.waiting import patient
 
 WORKER = "popen//python={}/scripts/isolated-python"
 # A test that holds what tests hold: a namespace, an Open vSwitch in it, and a process in a session of its own.
@@ -85,6 +86,6 @@ def test_each_tier_runs_and_has_to_pass(tmp_path: Path, failing: str | None) -> 
     tiers = {tier: tmp_path / tier for tier in ("ALL_TESTS", "KERNEL_TIER", "CONTAINER_TIER")}
     commands = [f"{tier}=touch {ran}" + (" /nowhere/to/be/found" * (tier == failing)) for tier, ran in tiers.items()]
     command = [*TIERS, NO_GUEST, NO_SETUP, *commands]
-    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=patient(60))
     assert (done.returncode == 0) == (failing is None), done.stdout + done.stderr
     assert all(ran.exists() for ran in tiers.values()), done.stdout + done.stderr

@@ -12,6 +12,7 @@ from tests.support.logs import assert_log_clean, errors_in
 from tests.support.ovs import Ovs
 from tests.support.ping import echo
 from tests.support.skips import why_not_skipped
+from topologies.waiting import patient
 
 pytest_plugins = ["pytester"]
 
@@ -125,7 +126,7 @@ def test_what_tests_start_has_default_signals_whatever_this_run_ignores(
         cwd=pytester.path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patient(60),
     )
     assert done.returncode == 0, done.stdout
 
@@ -167,7 +168,7 @@ def test_stopping_leaves_nothing_behind(tmp_path: Path) -> None:
         ovs.add_bridge("br0", dpid=1)
         left = subprocess.Popen(ovs.command("sleep", "600"))
         pid = int((tmp_path / "ovs-vswitchd.pid").read_text())
-    assert left.wait(timeout=60) < 0
+    assert left.wait(timeout=patient(60)) < 0
     assert not Path(f"/run/netns/{ovs.netns}").exists()
     status = Path(f"/proc/{pid}/status")  # init may take its time to collect it
     assert not status.exists() or "State:\tZ" in status.read_text()
@@ -192,5 +193,5 @@ def test_an_answer_that_is_late_was_not_lost_but_one_that_never_comes() -> None:
         "print(echo.communicate()[0])\n"
     )
     command = ["unshare", "--net", sys.executable, "-c", answer_the_second_never_and_the_last_late, *echo(4, "::1")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=patient(60), check=True)
     assert int(done.stdout) == 3

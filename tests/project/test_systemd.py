@@ -13,6 +13,7 @@ from hoaflow.mobility.authentication import load_keys
 from hoaflow.pmipv6.mobile_nodes import load_mobile_nodes
 from tests.support.machine import Machine
 from tests.support.waiting import wait_for
+from topologies.waiting import patient
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
@@ -65,7 +66,7 @@ def test_a_unit_is_confined(unit: Path) -> None:
         f"--threshold={EXPOSURE[unit.name] * 10:.0f}",
         str(unit),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=patient(60))
     assert done.returncode == 0, done.stdout + done.stderr
 
 

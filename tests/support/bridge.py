@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
+from topologies.waiting import patient
+
 DATA = Path(__file__).parents[1] / "data" / "umip"
 HOME_AGENT = "2001:db8:99::1"
 HOME_PREFIX = "2001:db8:99::/64"
@@ -204,7 +206,7 @@ class Bridge:
         """Send SIGTERM and return the exit status."""
         self.process.terminate()
         try:
-            return self.process.wait(60)
+            return self.process.wait(patient(60))
         finally:
             self.kill()
 
@@ -212,8 +214,8 @@ class Bridge:
         """End it in any case."""
         if self.process.poll() is None:
             self.process.kill()
-        self.process.wait(60)
-        self._reader.join(60)
+        self.process.wait(patient(60))
+        self._reader.join(patient(60))
 
 
 @contextlib.contextmanager

@@ -8,13 +8,14 @@ from typing import Any
 
 from ha_bridge.kernel_watch import KernelWatch
 from tests.support.bridge import HOME_AGENT, HOME_PREFIX, enter_namespace
+from topologies.waiting import patient
 
 PREFIXES = [HOME_PREFIX, "2001:db8:aa::/48"]
 NETNS = "hab-kernel"
 
 
 def ip(*words: str) -> None:
-    subprocess.run(["ip", "-n", NETNS, *words], check=True, timeout=10)
+    subprocess.run(["ip", "-n", NETNS, *words], check=True, timeout=patient(30))
 
 
 def within(do: Callable[[], Any]) -> Any:
@@ -27,7 +28,7 @@ def within(do: Callable[[], Any]) -> Any:
 
     thread = threading.Thread(target=enter)
     thread.start()
-    thread.join(20)
+    thread.join(patient(30))
     assert result, "the call in the namespace failed"
     return result[0]
 
@@ -61,7 +62,7 @@ class Watched:
 
     def until(self, predicate: Callable[[], object]) -> None:
         with self._grown:
-            assert self._grown.wait_for(predicate, 10), f"{self.changes} changes, {self.watch.bindings()}"
+            assert self._grown.wait_for(predicate, patient(30)), f"{self.changes} changes, {self.watch.bindings()}"
 
     def care_of(self) -> dict[str, str]:
         return {binding.home_address: binding.care_of_address for binding in self.watch.bindings()}

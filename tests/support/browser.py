@@ -8,8 +8,10 @@ from typing import Any
 
 from playwright.sync_api import Page, expect, sync_playwright
 
+from topologies.waiting import patient
+
 CHROMIUM = "/usr/bin/chromium"
-TIMEOUT = 60.0  # seconds, for whatever a page shall show
+TIMEOUT = patient(60.0)  # seconds, for whatever a page shall show
 
 expect.set_options(timeout=TIMEOUT * 1000)
 

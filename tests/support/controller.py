@@ -15,7 +15,8 @@ from tests.support.checkout import CHECKOUT
 from tests.support.conformance import assert_declared
 from tests.support.logs import assert_log_clean
 from tests.support.ovs import Ovs
-from tests.support.waiting import patient, wait_for
+from tests.support.waiting import wait_for
+from topologies.waiting import patient
 
 TIMEOUT = patient(60.0)  # seconds, for any one answer
 START_TIMEOUT = 90.0  # seconds; 2 are needed on an idle machine

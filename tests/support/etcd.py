@@ -12,7 +12,8 @@ from pathlib import Path
 from tests.support.checkout import CHECKOUT
 from tests.support.environment import Environment
 from tests.support.ovs import Ovs
-from tests.support.waiting import TIMEOUT, patient, wait_for
+from tests.support.waiting import TIMEOUT, wait_for
+from topologies.waiting import patient
 
 # Debian 12's etcd, from `scripts/setup-tests`, unless another one is to be tested.
 ETCD = Path(os.environ.get("HOAFLOW_ETCD", CHECKOUT / "build/etcd/usr/bin/etcd"))

@@ -16,7 +16,7 @@ from tests.support.mobility import (
     Node,
 )
 from tests.support.sabotage import greeting
-from tests.support.waiting import patient
+from topologies.waiting import patient
 
 PAGE = Path(__file__).parents[2] / "docs" / "firewalls.md"
 LOST_AFTER = patient(4.0)

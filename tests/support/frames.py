@@ -19,7 +19,7 @@ from scapy.layers.inet6 import (
 
 from hoaflow.linux import ETH_P_ALL
 from hoaflow.tunnel.namespace import Namespace, in_namespace
-from tests.support.waiting import patient
+from topologies.waiting import patient
 
 HOA, CN, HOA4 = "2001:db8:99::100", "2001:db8:1::2", "10.99.0.100"
 

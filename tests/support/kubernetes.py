@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 from tests.support.checkout import CHECKOUT
+from topologies.waiting import patient
 
 KUBERNETES = CHECKOUT / "deploy" / "kubernetes"
 OVERLAYS = sorted(path.name for path in (KUBERNETES / "overlays").iterdir())
@@ -28,4 +29,4 @@ class Deployment:
     def make_secrets(self, *arguments: object) -> subprocess.CompletedProcess[str]:
         """Return what `make-secrets ARGUMENTS` did; it may have failed."""
         command = [str(self.folder / "make-secrets"), *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60)
+        return subprocess.run(command, capture_output=True, text=True, timeout=patient(60))

@@ -13,6 +13,8 @@ from typing import Any
 
 import yaml
 
+from topologies.waiting import patient
+
 Object = dict[str, Any]
 
 KNOWN = {
@@ -38,7 +40,7 @@ class KustomizeError(Exception):
 def by_kubectl(directory: Path) -> list[Object]:
     """Return all objects of a kustomization, by the real kustomize. Raises subprocess.CalledProcessError."""
     command = ["kubectl", "kustomize", str(directory)]
-    result = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    result = subprocess.run(command, check=True, capture_output=True, text=True, timeout=patient(60))
     return [found for found in yaml.safe_load_all(result.stdout) if found]
 
 

@@ -16,8 +16,9 @@ from pathlib import Path
 
 from tests.support.checkout import CHECKOUT
 from tests.support.environment import Environment
+from topologies.waiting import patient
 
-TIMEOUT = 60.0  # seconds, for any one command
+TIMEOUT = patient(60.0)  # seconds, for any one command
 # Where systemd keeps its cgroups: all in one hierarchy, or its own two beside those of version 1.
 HIERARCHIES = ("/sys/fs/cgroup",), ("/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified")
 # What would act on the kernel as a whole, or on hardware.

@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 from tests.support.checkout import CHECKOUT
 from tests.support.environment import Environment
 from tests.support.ping import ping
-from tests.support.waiting import patient
+from topologies.waiting import patient
 
 PREFIX = "hah-"
 HOME_AGENT, HOME_PREFIX, HOME_ADDRESS = "2001:db8:99::1", "2001:db8:99::/64", "2001:db8:99::100"
@@ -109,7 +109,9 @@ class Lab(Environment):
             if node.process.poll() is None:
                 node.stop(kill=True)
         for name in self.names:
-            subprocess.run(["ip", "netns", "del", self.namespace(name)], capture_output=True, timeout=30, check=False)
+            subprocess.run(
+                ["ip", "netns", "del", self.namespace(name)], capture_output=True, timeout=patient(30), check=False
+            )
 
     def namespace(self, name: str) -> str:
         return f"{PREFIX}{name}{self._suffix}"
@@ -257,4 +259,4 @@ class Lab(Environment):
 
     @staticmethod
     def _ip(arguments: str) -> None:
-        subprocess.run(["ip", *arguments.split()], check=True, capture_output=True, timeout=30)
+        subprocess.run(["ip", *arguments.split()], check=True, capture_output=True, timeout=patient(30))

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.support.ovs import Ovs
+from topologies.waiting import patient
 
 HOAFLOW = str(Path(sys.executable).with_name("hoaflow"))
-TIMEOUT = 60.0  # seconds, for any one command
+TIMEOUT = patient(60.0)  # seconds, for any one command
 
 
 class Said(NamedTuple):

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tests.support.environment import Environment
 from tests.support.logs import assert_log_clean
-from tests.support.waiting import patient
+from topologies.waiting import patient
 
 TIMEOUT = round(patient(60))  # seconds, for any one command
 SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")

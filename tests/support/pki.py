@@ -6,6 +6,8 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
+from topologies.waiting import patient
+
 PKI = Path(__file__).parents[2] / "scripts" / "pki"
 
 
@@ -49,4 +51,4 @@ class Authority:
 
     def _run(self, *arguments: str, days: int = 2) -> None:
         command = [str(PKI), str(self.directory), *arguments]
-        subprocess.run(command, env=os.environ | {"DAYS": str(days)}, check=True, timeout=30)
+        subprocess.run(command, env=os.environ | {"DAYS": str(days)}, check=True, timeout=patient(60))

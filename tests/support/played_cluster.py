@@ -7,7 +7,8 @@ from pathlib import Path
 
 from tests.support.controller import OPENFLOW_PORT, Controller
 from tests.support.ovs import Ovs
-from tests.support.waiting import patient, wait_for
+from tests.support.waiting import wait_for
+from topologies.waiting import patient
 
 
 class Member(Controller):

@@ -14,6 +14,7 @@ from typing import ClassVar
 
 from tests.support.etcd import CLIENT_PORT, Etcd
 from tests.support.mobility import CN, HOME_AGENT, HOME_PREFIX, Lab, Node
+from topologies.waiting import patient
 
 GATEWAY = "2001:db8:99::fe"
 PODS = {"ha": "2001:db8:99::11", "hb": "2001:db8:99::12"}
@@ -50,7 +51,7 @@ class PodLab(Lab):
         """Kill all programs, delete the links and the namespaces, end etcd."""
         # The kernel deletes a namespace's links some time after the namespace: the next lab may find them there.
         for side in SIDES.values():
-            subprocess.run(["ip", "link", "del", f"etcd{side}"], capture_output=True, timeout=30, check=False)
+            subprocess.run(["ip", "link", "del", f"etcd{side}"], capture_output=True, timeout=patient(30), check=False)
         super().stop()
         self.etcd.stop()
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 
 from tests.support.ovs import Ovs
+from topologies.waiting import patient
 
 HEADER = struct.Struct("!BBHI")
 OFPT_ERROR, OFPT_EXPERIMENTER, OFPT_FLOW_MOD, OFPT_MULTIPART_REPLY = 1, 4, 14, 19
@@ -73,7 +74,7 @@ class Proxy:
                 return
             try:
                 with self._ovs.inside():
-                    controller = socket.create_connection(self._controller, timeout=20)
+                    controller = socket.create_connection(self._controller, timeout=patient(20))
             except OSError:
                 switch.close()
                 continue

@@ -13,6 +13,7 @@ from hoaflow.tunnel.spoofing_filter import SourcePair, SpoofingFilter
 from tests.support.checkout import CHECKOUT
 from tests.support.fake_controller import FakeController
 from tests.support.router_lab import COA, HA, RouterLab, until
+from topologies.waiting import patient
 
 MNP, MNP4 = "2001:db8:99:10::/64", "10.99.1.0/24"
 
@@ -33,7 +34,7 @@ class AgentProcess:
         """Send a signal and wait for the end; returns the exit status."""
         assert self.process is not None
         self.process.send_signal(number)
-        return self.process.wait(20)
+        return self.process.wait(patient(30))
 
     def log(self) -> str:
         return self.log_file.read_text()

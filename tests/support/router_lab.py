@@ -37,7 +37,7 @@ from tests.support.flow_text import ofctl_text
 from tests.support.frames import Tap, packet_socket
 from tests.support.ovs import Ovs
 from tests.support.ping import ping
-from tests.support.waiting import patient
+from topologies.waiting import patient
 
 TIMEOUT = patient(30)  # seconds
 # `hoaflow-router` whose agent compares nothing unless something makes itself heard.

@@ -5,7 +5,9 @@ import urllib.request
 
 from prometheus_client.parser import text_string_to_metric_families
 
-TIMEOUT = 60.0  # seconds
+from topologies.waiting import patient
+
+TIMEOUT = patient(60.0)  # seconds
 
 
 class Scrape:

@@ -1,22 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Wait for something, with a limit. Limits are for an ordinary machine; `patient` adapts them to this one."""
+"""Wait for something, with a limit."""
 
-import os
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from topologies.waiting import patient
+
 TIMEOUT = 60.0  # seconds: much longer than anything takes, as others may have the processors for a while
 
-# topologies/guest.py sets this in an emulated machine.
-_FACTOR = float(os.environ.get("HOAFLOW_PATIENCE", "1"))
-
 T = TypeVar("T")
-
-
-def patient(seconds: float) -> float:
-    """Return a limit in seconds, adapted to this machine."""
-    return _FACTOR * seconds
 
 
 def wait_for(what: str, probe: Callable[[], T | None], timeout: float = TIMEOUT) -> T:

@@ -18,6 +18,7 @@ from tools.benchmarks.generator import LOST, Answers, Load, Pace
 from tools.benchmarks.report import document, machine, table
 from tools.benchmarks.ryu import CHECKOUT
 from tools.benchmarks.switch import Dump
+from topologies.waiting import patient
 
 FIGURES = {
     "bulk_ratio",
@@ -90,7 +91,7 @@ def test_the_generator_goes_on_when_the_server_ends_a_connection_that_is_idle() 
             for _ in range(2):
                 second.recv(100)
                 second.sendall(answer)
-            assert running.result(timeout=10).statuses == [200, 200, 200]
+            assert running.result(timeout=patient(30)).statuses == [200, 200, 200]
 
 
 def test_percentiles_are_measured_values_and_ratios_are_of_pairs() -> None:
@@ -150,7 +151,7 @@ def test_a_connection_that_ends_without_an_answer_is_counted() -> None:
         running = others.submit(Pace(load, 4.0).run)
         with server.accept()[0] as connection:
             connection.recv(100)
-        assert running.result(timeout=10).statuses == [LOST]
+        assert running.result(timeout=patient(30)).statuses == [LOST]
 
 
 def test_ofctl_rest_is_given_the_very_flow_that_was_dumped() -> None:

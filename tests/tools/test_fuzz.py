@@ -16,10 +16,10 @@ from types import FrameType
 import pytest
 
 from tests.support.checkout import CHECKOUT
-from tests.support.waiting import patient
 from tools.fuzz.finds import Finds
 from tools.fuzz.mutation import mutations
 from tools.fuzz.targets import BY_NAME, CORPUS, TARGETS, Target
+from topologies.waiting import patient
 
 ONE_INPUT = 20.0  # seconds of the processor's time; hardly any takes a thousandth
 

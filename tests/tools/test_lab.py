@@ -15,6 +15,7 @@ import pytest
 from tests.support.checkout import CHECKOUT
 from tests.support.processes import marked
 from tests.support.waiting import wait_for
+from topologies.waiting import patient
 
 COMMAND = [sys.executable, "-m", "tools.demo.lab", "--port", "8099"]
 
@@ -76,7 +77,7 @@ def player(tmp_path: Path) -> Iterator[Player]:
 def test_a_mobile_node_roams_by_hand_and_the_host_sees_the_dashboard(player: Player) -> None:
     before = os.listdir("/sys/class/net")
     url = player.wait_for(r"dashboard: (http://127\.0\.0\.1:\d+/)")[1]
-    with urllib.request.urlopen(url, timeout=120) as answer:
+    with urllib.request.urlopen(url, timeout=patient(120)) as answer:
         assert b"<title>hoaflow</title>" in answer.read()
     helped = player.ask("help")
     assert "which path its packets take, and why" in helped
@@ -92,7 +93,7 @@ def test_a_mobile_node_roams_by_hand_and_the_host_sees_the_dashboard(player: Pla
     assert "event=" not in player.said, "programs' log lines among what the lab says"
     assert player.process.stdin is not None
     player.process.stdin.close()  # Ctrl-D
-    assert player.process.wait(60) == 0, player.said
+    assert player.process.wait(patient(60)) == 0, player.said
     assert os.listdir("/sys/class/net") == before
 
 

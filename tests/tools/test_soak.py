@@ -12,6 +12,7 @@ import pytest
 from tests.support.checkout import CHECKOUT
 from tools.benchmarks.lab import new_population
 from tools.benchmarks.soak import RoamingCache, flatness
+from topologies.waiting import patient
 
 PARTS = ("controller: bytes", "ha-bridge: bytes", "controller: logged", "ovs-vswitchd: flows")
 
@@ -61,7 +62,7 @@ def test_samples_are_taken_of_all_parts_and_an_interrupted_run_leaves_nothing_be
         assert process.stdout is not None
         sample = process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=patient(60))
     assert all(part in sample for part in PARTS), sample + errors
     assert process.returncode == 128 + signal.SIGINT, errors
     assert not list(Path("/run/netns").glob(f"hf-ovs-{process.pid}-*"))

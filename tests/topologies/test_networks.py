@@ -15,6 +15,7 @@ from tests.support.checkout import CHECKOUT
 from tests.support.waiting import wait_for
 from topologies.processes import Process, ProcessError
 from topologies.sandbox import Sandbox
+from topologies.waiting import patient
 
 # When something goes wrong, `mn` kills by name and empties /tmp of logs: here it sees its own of both only.
 CAGE = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
@@ -40,7 +41,7 @@ def mn(topology: str, *options: str, test: str = "none", commands: str = "") -> 
     file = CHECKOUT / "topologies" / f"{topology.partition(',')[0]}.py"
     arguments = ["--custom", str(file), "--topo", topology, *options, "--test", test]
     command = [*CAGE, "sh", "-c", script, str(CHECKOUT), *arguments]
-    result = subprocess.run(command, input=commands, capture_output=True, text=True, timeout=120)
+    result = subprocess.run(command, input=commands, capture_output=True, text=True, timeout=patient(120))
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 
@@ -137,7 +138,7 @@ def test_delay_line_carries_all_frames_in_order_and_whole(tmp_path: Path) -> Non
         )
         try:
             line_process.wait_for("event=ready", 60)
-            subprocess.run(["/usr/bin/python3", script], check=True, timeout=60)
+            subprocess.run(["/usr/bin/python3", script], check=True, timeout=patient(60))
         finally:
             assert line_process.stop() == 0
         assert [str(line) for line in line_process.lines] == ["event=ready"]
@@ -176,7 +177,9 @@ def test_a_program_that_nobody_knows_does_not_keep_its_starter_from_ending(tmp_p
         "from topologies.processes import Process\n"
         f"print(Process('sleeper', ['sleep', '1000'], Path({str(tmp_path / 'log')!r})).pid)\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], cwd=CHECKOUT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=CHECKOUT, capture_output=True, text=True, timeout=patient(120)
+    )
     assert done.returncode == 0, done.stderr
     wait_for("the sleeper is killed", lambda: not os.path.exists(f"/proc/{int(done.stdout)}"))
 
@@ -190,6 +193,8 @@ def test_a_command_in_a_node_ends_with_what_interrupts_it(tmp_path: Path) -> Non
         "signal.signal(signal.SIGTERM, signal.default_int_handler)\n"
         f"checked(Node('n1'), 'sh', '-c', f'echo $$ >{file}; kill -TERM {{os.getpid()}}; exec sleep 1000')\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], cwd=CHECKOUT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=CHECKOUT, capture_output=True, text=True, timeout=patient(120)
+    )
     assert "KeyboardInterrupt" in done.stderr
     wait_for("the command has ended", lambda: not os.path.exists(f"/proc/{int(file.read_text())}"))

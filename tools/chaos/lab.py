@@ -14,7 +14,7 @@ from typing import Any
 from hoaflow.client.access import Access
 from hoaflow.client.client import Northbound
 from hoaflow.errors import HoaflowError
-from tests.support.waiting import patient, wait_for
+from tests.support.waiting import wait_for
 from tools.chaos.addresses import CONTROLLERS, MobileNode, Plan, ProxiedNode, management_controller
 from tools.chaos.network import ChaosTopo
 from tools.chaos.pace import Pace, load
@@ -29,7 +29,7 @@ from topologies.processes import Process, ProcessError
 from topologies.testbed import Testbed
 from topologies.tokens import OPERATOR
 
-START_TIMEOUT = patient(120.0)  # seconds
+START_TIMEOUT = 120.0  # seconds
 SETTLED_WITHIN = 120.0  # seconds; `wait_for` adapts it
 REST_TIMEOUT = 3.0  # seconds; a controller that is paused does not answer
 CLOCK = Path(__file__).with_name("clock")

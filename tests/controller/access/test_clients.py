@@ -19,6 +19,7 @@ from tests.support.pki import Authority
 from tests.support.router_lab import COA, DPID, HA, HOA, RouterLab
 from tests.support.tokens import TABLES, TOKENS, write_token, write_tokens
 from tests.support.waiting import wait_for
+from topologies.waiting import patient
 
 NEW = "another-token-of-the-bridge-and-longer"
 
@@ -86,10 +87,10 @@ def test_all_of_it_over_tls(ovs: Ovs, system: System, running_bridge: Bridge) ->
                 answer = controller.call("GET", f"/v1/bindings/{HOA}")
                 return answer.status == 200 and answer.body["state"] == "active"
 
-            wait_for("the binding is active", state, 40.0)
+            wait_for("the binding is active", state)
         finally:
             agent.terminate()
-            agent.wait(20)
+            agent.wait(patient(30))
         assert f"{HA}" in controller.log
         assert not any(token in log.read_text() + controller.log for token in TOKENS.values())
     hoaflow = Operator(ovs)
@@ -130,4 +131,4 @@ def test_an_agent_that_is_denied_says_so_and_ends_nothing(ovs: Ovs, system: Syst
             assert agent.poll() is None
         finally:
             agent.terminate()
-            assert agent.wait(20) == 0
+            assert agent.wait(patient(30)) == 0

@@ -20,8 +20,9 @@ from tests.support.ovs import Ovs
 from tests.support.pki import Authority
 from tests.support.tokens import TOKENS, write_tokens
 from tests.support.waiting import wait_for
+from topologies.waiting import patient
 
-TIMEOUT = 30.0
+TIMEOUT = patient(30.0)
 PIDFD_GETFD = 438  # a system call that Python has no function for; the number is the same on all architectures
 OPEN = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
 BEARER = f"Authorization: Bearer {TOKENS['bridge']}\r\n".encode()

@@ -12,7 +12,8 @@ import pytest
 from tests.support.bench import Bench
 from tests.support.controller import OPENFLOW_PORT, Controller
 from tests.support.ovs import Ovs
-from tests.support.waiting import patient, wait_for
+from tests.support.waiting import wait_for
+from topologies.waiting import patient
 
 TIMEOUT = patient(40.0)  # seconds; the controller gives a handshake 10
 HELLO = bytes.fromhex("04 00 0008 00000001")

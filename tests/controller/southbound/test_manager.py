@@ -20,9 +20,10 @@ import pytest
 from tests.support.checkout import CHECKOUT
 from tests.support.logs import assert_log_clean
 from tests.support.ovs import Ovs
+from topologies.waiting import patient
 
 RYU_MANAGER = Path(sys.executable).with_name("ryu-manager")
-TIMEOUT = 60  # seconds, for anything awaited
+TIMEOUT = patient(60)  # seconds, for anything awaited
 CLOSING = 'level=warning event=openflow-malformed peer=127.0.0.1:{port} reason="{what}'
 
 APPLICATION = """
@@ -216,7 +217,9 @@ def test_a_part_that_fails_ends_the_controller_as_a_failure() -> None:
         "runtime.Runtime._run_clock = lambda self: 1 / 0\n"
         "sys.exit(manager.controller([]))"
     )
-    done = subprocess.run([sys.executable, "-c", program], cwd=CHECKOUT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=CHECKOUT, capture_output=True, text=True, timeout=patient(60)
+    )
     assert done.returncode == 1
     assert "event=failed" in done.stderr
     assert "ZeroDivisionError" in done.stderr
@@ -224,6 +227,8 @@ def test_a_part_that_fails_ends_the_controller_as_a_failure() -> None:
 
 def test_what_python_says_of_ryus_source_when_it_compiles_it_does_not_reach_the_log(tmp_path: Path) -> None:
     never_compiled = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path)}
-    shown = subprocess.run([RYU_MANAGER, "--help"], env=never_compiled, capture_output=True, text=True, timeout=60)
+    shown = subprocess.run(
+        [RYU_MANAGER, "--help"], env=never_compiled, capture_output=True, text=True, timeout=patient(60)
+    )
     assert shown.stdout.startswith("hoaflow's controller")
     assert not shown.stderr

@@ -28,6 +28,7 @@ from tests.support.bench import (
 from tests.support.controller import OPENFLOW_PORT, Controller
 from tests.support.ovs import Ovs
 from tests.support.waiting import wait_for
+from topologies.waiting import patient
 
 
 @pytest.fixture
@@ -237,7 +238,7 @@ UDP_TO_HOME_ADDRESS = (
 
 def test_a_second_switch_with_the_same_datapath_id_is_told_and_does_no_harm(bench: Bench) -> None:
     with bench.ovs.inside():
-        twin = socket.create_connection(("127.0.0.1", OPENFLOW_PORT), timeout=20)
+        twin = socket.create_connection(("127.0.0.1", OPENFLOW_PORT), timeout=patient(20))
     with twin:
         for message in ("04000008 00000001", "04060020 00000002 0000000000000001 00000000 fe000000 0000004f 00000000"):
             twin.sendall(bytes.fromhex(message))
@@ -259,7 +260,7 @@ def test_a_second_controller_does_not_start_beside_the_first(ovs: Ovs, controlle
 
 def test_idle_connections_are_closed(ovs: Ovs, tmp_path: Path) -> None:
     with Controller(ovs, tmp_path, "request_timeout = 1") as controller, ovs.inside():
-        idle = [socket.create_connection(("127.0.0.1", 8080), timeout=20) for _ in range(100)]
+        idle = [socket.create_connection(("127.0.0.1", 8080), timeout=patient(20)) for _ in range(100)]
         idle[0].sendall(b"PUT /v1/home-agents/2001:db8:99::1 HTTP/1.1\r\nHost: ::1\r\nContent-Length: 9\r\n\r\n{")
         assert b"408" in idle[0].recv(1000)
         for connection in idle:

@@ -18,6 +18,7 @@ from tests.support.controller import OPENFLOW_PORT, TIMEOUT, Controller
 from tests.support.ovs import Ovs
 from tests.support.pki import Authority, CertifiedKey
 from tests.support.waiting import wait_for
+from topologies.waiting import patient
 
 HELLO = bytes.fromhex("04 00 0008 00000001")
 
@@ -190,7 +191,7 @@ def test_half_of_the_options_do_not_start_a_controller_in_clear(tmp_path: Path, 
     command = [str(Path(sys.executable).with_name("ryu-manager"))]
     command += [word for name, file in options.items() for word in (name, str(file))]
     done = subprocess.run(
-        [*command, "controller/app.py"], cwd=CHECKOUT, capture_output=True, text=True, timeout=60, check=False
+        [*command, "controller/app.py"], cwd=CHECKOUT, capture_output=True, text=True, timeout=patient(60), check=False
     )
     assert done.returncode == 2
     assert f"missing: {missing}" in done.stderr

@@ -13,7 +13,8 @@ from hoaflow.etcd import EtcdAccess, EtcdClient, EtcdError, EtcdRefused, EtcdUna
 from hoaflow.etcd.messages import delete, encoded, put, unchanged
 from tests.support.etcd import METRICS_PORT, Etcd
 from tests.support.pki import Authority
-from tests.support.waiting import patient, wait_for
+from tests.support.waiting import wait_for
+from topologies.waiting import patient
 
 ABSENT = 0
 
@@ -98,7 +99,7 @@ def test_without_quorum_calls_fail_and_the_watch_says_so(etcd: Etcd, client: Etc
     waiting.start()
     wait_for("the watch says that it cannot read", lambda: troubles)
     etcd.start(0)
-    waiting.join(20)
+    waiting.join(patient(30))
     assert not waiting.is_alive()
 
 

@@ -19,6 +19,7 @@ from hoaflow.mobility import terminal_server
 from hoaflow.mobility.messages import BindingUpdate
 from hoaflow.mobility.terminal_server import MAX_CLIENTS, Session, TerminalServer, silence
 from tests.support.bridge import DATA, HOME_AGENT
+from topologies.waiting import patient
 
 CARE_OF = "2001:db8:2:0:f4a9:63ff:fe44:404e"
 UPDATE = BindingUpdate(CARE_OF, HOME_AGENT, "2001:db8:99::100", CARE_OF, 52723, 60)
@@ -136,7 +137,7 @@ class Served:
 
     def stop(self) -> None:
         self.stopped.set()
-        self.thread.join(10)
+        self.thread.join(patient(30))
         self.terminal.close()
         self.selector.close()
 
@@ -164,7 +165,7 @@ def read(connection: socket.socket, ending: bytes) -> bytes:
 def test_a_probe_asks_the_loop(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     assert silence(served.terminal.address) is None
     served.stopped.set()  # the loop hangs, while the kernel still takes connections
-    served.thread.join(10)
+    served.thread.join(patient(30))
     monkeypatch.setattr(terminal_server, "PATIENCE", 0.2)
     assert silence(served.terminal.address) == "the terminal does not answer: timed out"
 

@@ -20,7 +20,7 @@ from hoaflow.tunnel.actual_state import ActualState
 from hoaflow.tunnel.declaration import Declared, compared, set_up
 from hoaflow.tunnel.namespace import in_namespace
 from hoaflow.tunnel.spoofing_filter import SpoofingFilter
-from tests.support.waiting import patient
+from topologies.waiting import patient
 
 NAMESPACE, BINDINGS = "hoaflow-upkeep", 400
 OPTIONS = ["--insecure", "--home-agent", "2001:db8:99::1", "--home-prefix", "2001:db8:99::/64", "--home-link", "hl"]

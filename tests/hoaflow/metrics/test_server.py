@@ -15,8 +15,9 @@ from hoaflow.metrics import MetricsServer, add_option
 from hoaflow.metrics.server import MOST_REQUESTS
 from tests.support.scrape import scrape
 from tests.support.waiting import wait_for
+from topologies.waiting import patient
 
-TIMEOUT = 20
+TIMEOUT = patient(20.0)
 
 
 @pytest.fixture

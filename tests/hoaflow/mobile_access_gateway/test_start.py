@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.proxy_mobility import LMA, MAG_1, MOBILE_NODES
-from tests.support.waiting import patient
+from topologies.waiting import patient
 
 NAMESPACE = "hoaflow-mag-start"
 
@@ -22,11 +22,11 @@ def inside(*command: str, check: bool = True) -> subprocess.CompletedProcess[str
 
 @pytest.fixture
 def namespace() -> Iterator[None]:
-    subprocess.run(["ip", "netns", "add", NAMESPACE], check=True, timeout=60)
+    subprocess.run(["ip", "netns", "add", NAMESPACE], check=True, timeout=patient(60))
     try:
         yield
     finally:
-        subprocess.run(["ip", "netns", "del", NAMESPACE], check=True, timeout=60)
+        subprocess.run(["ip", "netns", "del", NAMESPACE], check=True, timeout=patient(60))
 
 
 @pytest.mark.usefixtures("namespace")

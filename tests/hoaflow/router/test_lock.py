@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 from tests.support.checkout import CHECKOUT
+from topologies.waiting import patient
 
 CHANGE = """
 import os
@@ -20,5 +21,7 @@ except RouterError as error:
 
 
 def test_who_is_not_root_changes_no_tunnels() -> None:
-    done = subprocess.run([sys.executable, "-c", CHANGE], cwd=CHECKOUT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", CHANGE], cwd=CHECKOUT, capture_output=True, text=True, timeout=patient(60)
+    )
     assert done.stdout.startswith("root is needed"), done.stdout + done.stderr

@@ -17,6 +17,7 @@ from controller.access.tokens import read_tokens
 from tests.support.checkout import CHECKOUT
 from tests.support.machine import Machine
 from tests.support.waiting import wait_for
+from topologies.waiting import patient
 
 USER_DATA = sorted((CHECKOUT / "deploy" / "openstack").glob("*.yaml"))
 CLOUD_INIT = CHECKOUT / "build" / "cloud-init"
@@ -38,7 +39,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).symlink_to(CHECKOUT / name)
     text = (CHECKOUT / "docs" / "openstack.md").read_text()
     (commands,) = re.findall(r"\n((?: {4}.*\n|\n)*    fill\(\).*\n(?: {4}.*\n|\n)*)", text)
-    subprocess.run(["bash", "-euc", commands], cwd=folder, check=True, timeout=60)
+    subprocess.run(["bash", "-euc", commands], cwd=folder, check=True, timeout=patient(60))
     assert {path.name for path in folder.iterdir()} == {"deploy", "scripts"}  # no secret lies in the checkout
     return folder.parent / "my-cloud"
 

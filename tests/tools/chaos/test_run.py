@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from tests.support.checkout import CHECKOUT
-from tests.support.waiting import patient
+from topologies.waiting import patient
 
 
 def test_what_is_broken_on_purpose_loses_nothing_beyond_its_bounds(tmp_path: Path) -> None:
