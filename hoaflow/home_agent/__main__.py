@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run `hoaflow-ha`, also as `python -m hoaflow.home_agent`."""
 
-import os
-import signal
 import sys
 
 from hoaflow import logs
@@ -14,7 +12,7 @@ from hoaflow.home_agent.settings import MIPV4, SettingsError, check, check_mipv4
 from hoaflow.mobile_ipv4.agent import HomeAgent as MobileIpv4HomeAgent
 from hoaflow.mobile_ipv4.agent import Settings as MobileIpv4Settings
 from hoaflow.mobility.authentication import KeyFileError
-from hoaflow.mobility.tunnels import KERNEL_ERRORS
+from hoaflow.mobility.program import serve
 
 LOG = logs.Log("home-agent")
 
@@ -38,34 +36,18 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         print(f"hoaflow-ha: --journal: {error}", file=sys.stderr)
         return 2
-    if os.geteuid() != 0:
-        print("hoaflow-ha: this needs root, for routes, packet sockets and nftables", file=sys.stderr)
-        return 1
-    if settings.policy.keys is None:
-        LOG.warning("insecure", text="Binding Updates are not authenticated: anybody can divert a home address")
-    # Before `setup`, which changes the host's rules: what is half made is undone, too.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: agent.stop())
-    try:
-        try:
-            agent.setup()
-        except KERNEL_ERRORS as error:
-            print(f"hoaflow-ha: cannot start: {error}", file=sys.stderr)
-            return 1
-        policy = settings.policy
-        LOG.info(
-            "started",
-            home_agent=policy.home_agent,
-            home_prefix=policy.home_prefix,
-            home_link=settings.home_link,
-            max_lifetime=policy.max_lifetime,
-            mobile_nodes="any" if policy.keys is None else len(policy.keys),
-        )
-        agent.run()
-        return 0
-    finally:
-        agent.close()
-        LOG.info("ended")
+    policy = settings.policy
+    return serve(
+        "hoaflow-ha",
+        LOG,
+        agent,
+        "anybody can divert a home address" if policy.keys is None else None,
+        home_agent=policy.home_agent,
+        home_prefix=policy.home_prefix,
+        home_link=settings.home_link,
+        max_lifetime=policy.max_lifetime,
+        mobile_nodes="any" if policy.keys is None else len(policy.keys),
+    )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run the home agent: one loop over its sockets that feeds the binding cache and carries out what it decides."""
 
-import math
 import socket
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from ipaddress import IPv6Address
@@ -71,17 +70,15 @@ class Settings:
     advertising: Advertising | None
 
 
-class HomeAgent:
-    """A home agent in the current network namespace.
-
-    Call `setup`, then `run`. `close` undoes `setup`, even an incomplete one.
-    """
+class HomeAgent(Service):
+    """A home agent in the current network namespace."""
 
     def __init__(self, settings: Settings, shared: SharedCache | None = None) -> None:
         """Read the journal; `shared` is the cache of the address's owner, where there are several pods.
 
         Raises JournalError, OSError.
         """
+        super().__init__(LOG)
         self._settings = settings
         self._shared = shared
         self._serving: Serving | None = None
@@ -90,19 +87,18 @@ class HomeAgent:
         self._cache = BindingCache(settings.policy, self._persistence.sequences)
         self._answers: list[Acknowledge] = []
         self._to_install: deque[Install] = deque()
-        self._service = Service(LOG)
         self._counts = MessageCounts()
         self._replies = Replies(settings.policy.home_agent, self._counts)
 
     def setup(self) -> None:
         """Prepare the kernel and the sockets, and restore saved bindings. Raises one of KERNEL_ERRORS."""
-        settings, service = self._settings, self._service
+        settings = self._settings
         address = settings.policy.home_agent
-        service.lock()
+        self.lock()
         self._tunnels = Tunnels(address)
-        service.undo.callback(self._tunnels.close)
+        self.undo.callback(self._tunnels.close)
         self._home_link = HomeLink(settings.home_link, address)
-        service.undo.callback(self._home_link.close)
+        self.undo.callback(self._home_link.close)
         policy = settings.policy
         self._networks = MobileNetworks(policy.mobile_networks, settings.home_link, self._tunnels)
         counters = TunnelCounters(address) if settings.metrics is not None else None
@@ -113,70 +109,64 @@ class HomeAgent:
             gate = Gate(settings.home_link, self._home_link.own_addresses())
         if settings.advertising is not None:
             self._discovery = Discovery(
-                settings.advertising, policy, self._home_link, service, self._replies, self._counts
+                settings.advertising, policy, self._home_link, self, self._replies, self._counts
             )
-            service.undo.callback(self._discovery.close)
+            self.undo.callback(self._discovery.close)
         wanted = declaration(
             policy, self._tunnels, self._home_link, self._networks, counters, self._rebind, gate, self._discovery
         )
-        service.declare(wanted, lambda: self._tunnels.ports)
+        self.declare(wanted, lambda: self._tunnels.ports)
         # Never read (see Guard), but /proc/net/raw6 then shows that somebody receives Mobility Headers here.
         listener = socket.socket(socket.AF_INET6, socket.SOCK_RAW, wire.MOBILITY_HEADER)
-        service.undo.callback(listener.close)
+        self.undo.callback(listener.close)
         receiver = PacketReceiver(addressed_to(address, (DESTINATION_OPTIONS, wire.MOBILITY_HEADER)))
-        service.undo.callback(receiver.close)
-        service.listen(receiver, lambda: self._receive(receiver))
-        service.listen(self._home_link.receiver, self._handle_claims)
+        self.undo.callback(receiver.close)
+        self.listen(receiver, lambda: self._receive(receiver))
+        self.listen(self._home_link.receiver, self._handle_claims)
         if not self._tunnels.relays_errors:
-            service.relay_errors(address, self._tunnels.carries_packet_of)
+            self.relay_errors(address, self._tunnels.carries_packet_of)
         if settings.console is not None:
             listings: dict[str, Listing] = {"bc": self._render}
             if self._discovery is not None:
                 listings["hal"] = self._discovery.render
-            service.open_console(settings.console, listings)
+            self.open_console(settings.console, listings)
         if settings.metrics is not None and counters is not None:
-            service.serve_metrics(settings.metrics, self._collector(counters))
+            self.serve_metrics(settings.metrics, self._collector(counters))
         # They go into the kernel from the loop, so that no message waits for all of them.
         self._to_install += self._persistence.restore(self._cache)
         if self._shared is not None and gate is not None:
-            self._serving = Serving(self._shared.ownership, gate, self._home_link, service.upkeep)
-            service.undo.callback(self._serving.close)
+            self._serving = Serving(self._shared.ownership, gate, self._home_link, self.upkeep)
+            self.undo.callback(self._serving.close)
 
     def run(self) -> None:
         """Serve until `stop` is called."""
-        self._service.loop.run(self._turn)
+        super().run()
         self._answer()
 
-    def _turn(self, now: float) -> float:
-        serving_due = math.inf
+    def work(self, now: float) -> Iterable[float | None]:
+        """Handle what is due in the cache, and of what else the home agent does."""
+        serving_due = None
         if self._serving is not None:
             serving_due = self._serving.turn(now)
             if self._serving.over:
                 self.stop()
-                return now
+                return (now,)
         if self._persistence.may_serve:  # else all stays as it is
             self._execute(self._cache.tick(now))
             self._answer()
             self._install_restored()
             if self._to_install:
-                return now
-        upkeep = self._service.upkeep
-        if now >= upkeep.due:
-            upkeep.run_slice()
-        discovery_due = math.inf if self._discovery is None else self._discovery.turn(now)
+                return (now,)
+        discovery_due = None if self._discovery is None else self._discovery.turn(now)
         cache_due = self._cache.next_due() if self._persistence.may_serve else None
-        return min(upkeep.due, cache_due or upkeep.due, serving_due, discovery_due)
-
-    def stop(self) -> None:
-        """End `run`. Signal handlers may call this."""
-        self._service.loop.stop()
+        return (serving_due, discovery_due, cache_due)
 
     def close(self) -> None:
         """Remove everything of ours from the kernel. Without a journal, mobile nodes must register again."""
-        if hasattr(self._service, "upkeep"):
+        if hasattr(self, "upkeep"):
             counts = dict(sorted(self._counts.dropped.items()))
             LOG.info("counters", **self._carried(), binding_updates=self._counts.binding_updates, **counts)
-        self._service.close()
+        super().close()
         self._persistence.close()
 
     def _carried(self) -> dict[str, object]:
@@ -282,7 +272,7 @@ class HomeAgent:
             for address in sorted(defended):
                 self._home_link.defend(address)
 
-        if (failure := self._service.upkeep.apply(install)) is not None:
+        if (failure := self.upkeep.apply(install)) is not None:
             LOG.error("binding-failed", home_address=binding.home_address, reason=failure)
             self._execute(self._cache.install_failed(binding.home_address, time.monotonic()))
             return
@@ -307,7 +297,7 @@ class HomeAgent:
             self._tunnels.untunnel(binding.home_address)
             self._networks.untunnel(binding.home_address)
 
-        if (failure := self._service.upkeep.apply(remove)) is not None:
+        if (failure := self.upkeep.apply(remove)) is not None:
             LOG.error("removal-failed", home_address=binding.home_address, reason=failure, action="retry")
             return
         self._cache.removed(binding.home_address)
@@ -340,9 +330,9 @@ class HomeAgent:
         )
 
     def _rebind(self) -> None:
-        self._service.loop.selector.unregister(self._home_link.receiver)
+        self.loop.selector.unregister(self._home_link.receiver)
         self._home_link.rebind()
-        self._service.listen(self._home_link.receiver, self._handle_claims)
+        self.listen(self._home_link.receiver, self._handle_claims)
 
     def _install_restored(self) -> None:
         """Put some of the restored bindings into the kernel."""

@@ -4,11 +4,11 @@
 import sys
 
 from hoaflow import logs
-from hoaflow.local_mobility_anchor.anchor import LocalMobilityAnchor
+from hoaflow.local_mobility_anchor.anchor import LOG, LocalMobilityAnchor
 from hoaflow.local_mobility_anchor.settings import check, parser
 from hoaflow.mobility.authentication import KeyFileError
+from hoaflow.mobility.program import serve
 from hoaflow.pmipv6.mobile_nodes import ProfileError
-from hoaflow.pmipv6.program import serve
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -20,7 +20,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"hoaflow-lma: {error}", file=sys.stderr)
         return 2
     logs.set_up(arguments, public=[settings.policy.anchor, *(settings.common.keys or ())])
-    return serve("hoaflow-lma", lambda: LocalMobilityAnchor(settings), insecure=settings.common.keys is None)
+    insecure = "anybody can divert a home network prefix" if settings.common.keys is None else None
+    return serve("hoaflow-lma", LOG, LocalMobilityAnchor(settings), insecure)
 
 
 if __name__ == "__main__":

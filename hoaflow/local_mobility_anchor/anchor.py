@@ -43,64 +43,49 @@ from hoaflow.tunnel.icmp_errors import TunnelPacketError
 LOG = Log("lma")
 
 
-class LocalMobilityAnchor:
+class LocalMobilityAnchor(Service):
     """An anchor in the current network namespace.
 
-    Call `setup`, then `run`. `close` undoes `setup`, even an incomplete one. Nothing is kept on a disk: after a
-    restart, access gateways see another restart counter, and register their mobile nodes anew at once.
+    Nothing is kept on a disk: after a restart, access gateways see another restart counter, and register their mobile
+    nodes anew at once.
     """
 
     def __init__(self, settings: Settings) -> None:
+        super().__init__(LOG)
         self._settings, self._address = settings, settings.policy.anchor
         self._cache = BindingCache(settings.policy)
         self._revocations = Revocations(self._address)
-        self._service = Service(LOG)
         self._counts = MessageCounts()
 
     def setup(self) -> None:
         """Prepare the kernel and the sockets, and greet access gateways. Raises one of KERNEL_ERRORS."""
-        common, service = self._settings.common, self._service
-        service.lock()
+        common = self._settings.common
+        self.lock()
         self._tunnels = Tunnels(self._address, PREFIX_TABLE)
-        service.undo.callback(self._tunnels.close)
+        self.undo.callback(self._tunnels.close)
         wanted = declaration(self._address, self._settings.home_prefixes, self._tunnels)
-        service.declare(wanted, lambda: self._tunnels.ports)
+        self.declare(wanted, lambda: self._tunnels.ports)
         self._channel = Channel(self._address, common.keys, common.window, self._counts)
-        service.undo.callback(self._channel.close)
-        service.listen(self._channel, self._receive)
+        self.undo.callback(self._channel.close)
+        self.listen(self._channel, self._receive)
         if not self._tunnels.relays_errors:
-            service.relay_errors(self._address, self._carries_packet_of)
+            self.relay_errors(self._address, self._carries_packet_of)
         if common.console is not None:
-            service.open_console(common.console, listings(self._render))
+            self.open_console(common.console, listings(self._render))
         self._peers = Peers(self._channel, self._address, common.heartbeat, common.keys or ())
         if common.metrics is not None:
             collector = AnchorCollector(
                 self._counts, lambda: len(self._cache), lambda: len(self._peers.unreachable()), self._tunnels.counters
             )
-            service.serve_metrics(common.metrics, collector)
+            self.serve_metrics(common.metrics, collector)
 
-    def run(self) -> None:
-        """Serve until `stop` is called."""
-        self._service.loop.run(self._turn)
-
-    def stop(self) -> None:
-        """End `run`. Signal handlers may call this."""
-        self._service.loop.stop()
-
-    def close(self) -> None:
-        """Remove everything of ours from the kernel."""
-        self._service.close()
-
-    def _turn(self, now: float) -> float:
+    def work(self, now: float) -> Iterable[float | None]:
+        """Handle what is due in the cache, heartbeats and revocations."""
         self._execute(self._cache.tick(now))
         self._peers.tick(now)
         for revocation in self._revocations.tick(now, time.time()):
             self._channel.send(revocation)
-        upkeep = self._service.upkeep
-        if now >= upkeep.due:
-            upkeep.run_slice()
-        due = (upkeep.due, *self._peers.next_due(), self._revocations.next_due(), self._cache.next_due())
-        return min(each for each in due if each is not None)
+        return (*self._peers.next_due(), self._revocations.next_due(), self._cache.next_due())
 
     # --- input
 
@@ -150,7 +135,7 @@ class LocalMobilityAnchor:
             for prefix in binding.node.prefixes:
                 self._tunnels.tunnel(prefix, binding.gateway)
 
-        if (failure := self._service.upkeep.apply(install)) is not None:
+        if (failure := self.upkeep.apply(install)) is not None:
             LOG.error("binding-failed", mobile_node=binding.node.identifier, reason=failure)
             # Its acknowledgement is not sent, so the gateway repeats the update.
             self._execute(self._cache.install_failed(binding.node.identifier, time.monotonic()))
@@ -172,7 +157,7 @@ class LocalMobilityAnchor:
             for prefix in binding.node.prefixes:
                 self._tunnels.untunnel(prefix)
 
-        if (failure := self._service.upkeep.apply(remove)) is not None:
+        if (failure := self.upkeep.apply(remove)) is not None:
             LOG.error("removal-failed", mobile_node=binding.node.identifier, reason=failure, action="retry")
             return
         self._cache.removed(binding.node.identifier, time.monotonic())

@@ -4,11 +4,11 @@
 import sys
 
 from hoaflow import logs
-from hoaflow.mobile_access_gateway.gateway import MobileAccessGateway
+from hoaflow.mobile_access_gateway.gateway import LOG, MobileAccessGateway
 from hoaflow.mobile_access_gateway.settings import check, parser
 from hoaflow.mobility.authentication import KeyFileError
+from hoaflow.mobility.program import serve
 from hoaflow.pmipv6.mobile_nodes import ProfileError
-from hoaflow.pmipv6.program import serve
 from hoaflow.pmipv6.settings import SettingsError
 
 
@@ -21,7 +21,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"hoaflow-mag: {error}", file=sys.stderr)
         return 2
     logs.set_up(arguments, public=[settings.address, settings.anchor])
-    return serve("hoaflow-mag", lambda: MobileAccessGateway(settings), insecure=settings.common.keys is None)
+    insecure = "anybody can divert a home network prefix" if settings.common.keys is None else None
+    return serve("hoaflow-mag", LOG, MobileAccessGateway(settings), insecure)
 
 
 if __name__ == "__main__":

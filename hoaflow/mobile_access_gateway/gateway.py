@@ -62,71 +62,56 @@ from hoaflow.tunnel.spoofing_filter import IPV6_MARK
 LOG = Log("mag")
 
 
-class MobileAccessGateway:
+class MobileAccessGateway(Service):
     """An access gateway in the current network namespace.
 
-    Call `setup`, then `run`. `close` undoes `setup`, even an incomplete one.
+    When it ends, it tells the anchor that nobody is served here any more.
     """
 
     def __init__(self, settings: Settings) -> None:
+        super().__init__(LOG)
         self._settings = settings
         nodes = settings.common.mobile_nodes
         self._by_mac = {node.link_layer: node for node in nodes.values()}
         self._by_prefix = {first_octets(prefix): node for node in nodes.values() for prefix in node.prefixes}
         self._attachments = Attachments(settings.lifetime, settings.hold)
         self._held = HeldPackets(settings.held_packets)
-        self._service = Service(LOG)
         self._counts = MessageCounts()
         self._access: dict[str, AccessLink] = {}
 
     def setup(self) -> None:
         """Prepare the kernel and the sockets, and greet the anchor. Raises one of KERNEL_ERRORS."""
-        settings, common, service = self._settings, self._settings.common, self._service
-        service.lock()
+        settings, common = self._settings, self._settings.common
+        self.lock()
         self._plane = DataPlane(settings.address, settings.anchor, settings.access_links, settings.link_local)
-        service.undo.callback(self._plane.close)
+        self.undo.callback(self._plane.close)
         self._hold = PacketHold(self._held, self._attachment_to, self._counts)
-        service.undo.callback(self._hold.close)
-        service.undo.callback(self._close_links)
-        service.declare(self._declaration(), lambda: self._plane.ports)
+        self.undo.callback(self._hold.close)
+        self.undo.callback(self._close_links)
+        self.declare(self._declaration(), lambda: self._plane.ports)
         self._channel = Channel(settings.address, common.keys, common.window, self._counts)
-        service.undo.callback(self._channel.close)
-        service.listen(self._channel, self._receive)
+        self.undo.callback(self._channel.close)
+        self.listen(self._channel, self._receive)
         self._neighbourhood = Neighbourhood(settings.access_links)
-        service.undo.callback(self._neighbourhood.close)
-        service.listen(self._neighbourhood, self._hear_neighbours)
+        self.undo.callback(self._neighbourhood.close)
+        self.listen(self._neighbourhood, self._hear_neighbours)
         self._neighbourhood.probe()
-        service.relay_errors(settings.address, self._carries_packet_of, IPV6_MARK)
+        self.relay_errors(settings.address, self._carries_packet_of, IPV6_MARK)
         if common.console is not None:
-            service.open_console(common.console, listings(self._render))
+            self.open_console(common.console, listings(self._render))
         self._peers = Peers(self._channel, settings.address, common.heartbeat, [settings.anchor])
-        service.undo.callback(self._revoke_everything)
+        self.undo.callback(self._revoke_everything)
         if common.metrics is not None:
             collector = GatewayCollector(self._counts, self._attached, self._held, self._plane.counters)
-            service.serve_metrics(common.metrics, collector)
+            self.serve_metrics(common.metrics, collector)
 
-    def run(self) -> None:
-        """Serve until `stop` is called."""
-        self._service.loop.run(self._turn)
-
-    def stop(self) -> None:
-        """End `run`. Signal handlers may call this."""
-        self._service.loop.stop()
-
-    def close(self) -> None:
-        """Tell the anchor that nobody is served here any more, and remove everything of ours from the kernel."""
-        self._service.close()
-
-    def _turn(self, now: float) -> float:
+    def work(self, now: float) -> Iterable[float | None]:
+        """Handle what is due of the attachments, heartbeats and held packets."""
         self._execute(self._attachments.tick(now))
         self._peers.tick(now)
         if self._hold.redelivery is not None and now >= self._hold.redelivery:
             self._hold.redeliver()
-        upkeep = self._service.upkeep
-        if now >= upkeep.due:
-            upkeep.run_slice()
-        due = (upkeep.due, *self._peers.next_due(), self._attachments.next_due(), self._hold.redelivery)
-        return min(each for each in due if each is not None)
+        return (*self._peers.next_due(), self._attachments.next_due(), self._hold.redelivery)
 
     def _declaration(self) -> list[Declared]:
         settings = self._settings
@@ -141,16 +126,16 @@ class MobileAccessGateway:
 
     def _bind_hold(self) -> None:
         if self._hold.receiver is not None:
-            self._service.loop.selector.unregister(self._hold.receiver)
+            self.loop.selector.unregister(self._hold.receiver)
             self._hold.unbind()
-        self._service.listen(self._hold.bind(), self._hold.take)
+        self.listen(self._hold.bind(), self._hold.take)
 
     def _bind_access(self, interface: str) -> None:
         if (former := self._access.pop(interface, None)) is not None:
-            self._service.loop.selector.unregister(former.receiver)
+            self.loop.selector.unregister(former.receiver)
             former.close()
         link = self._access[interface] = AccessLink(interface)
-        self._service.listen(link.receiver, lambda: self._hear(link))
+        self.listen(link.receiver, lambda: self._hear(link))
 
     def _close_links(self) -> None:
         for link in self._access.values():
@@ -290,7 +275,7 @@ class MobileAccessGateway:
             for prefix in node.prefixes:
                 self._plane.serve(prefix, attachment.interface, node.link_layer)
 
-        self._service.upkeep.apply(serve)
+        self.upkeep.apply(serve)
         self._advertise(attachment)
         delivered = self._hold.deliver(attachment)
         LOG.info(
@@ -306,7 +291,7 @@ class MobileAccessGateway:
             for prefix in attachment.node.prefixes:
                 self._plane.hold(prefix)
 
-        self._service.upkeep.apply(stop)
+        self.upkeep.apply(stop)
 
     def _advertise(self, attachment: Attachment) -> None:
         link = self._access.get(attachment.interface)

@@ -39,59 +39,44 @@ class Settings:
     metrics: tuple[str, int] | None
 
 
-class HomeAgent:
+class HomeAgent(Service):
     """A home agent in the current network namespace.
 
-    Call `setup`, then `run`. `close` undoes `setup`, even an incomplete one. Nothing is kept on a disk: after a
-    restart, mobile nodes must register again.
+    Nothing is kept on a disk: after a restart, mobile nodes must register again.
     """
 
     def __init__(self, settings: Settings) -> None:
+        super().__init__(LOG)
         self._settings, self._address = settings, settings.policy.home_agent
         self._cache = BindingCache(settings.policy, time.time())
-        self._service = Service(LOG)
         self._counts = MessageCounts()
         self._refusals = RateLimit(rate=REFUSALS_A_SECOND, burst=REFUSALS_AT_ONCE)
 
     def setup(self) -> None:
         """Prepare the kernel and the sockets. Raises one of KERNEL_ERRORS."""
-        settings, service = self._settings, self._service
-        service.lock()
+        settings = self._settings
+        self.lock()
         self._tunnels = Tunnels(self._address)
-        service.undo.callback(self._tunnels.close)
+        self.undo.callback(self._tunnels.close)
         self._home_link = HomeLink(settings.home_link)
-        service.undo.callback(self._home_link.close)
+        self.undo.callback(self._home_link.close)
         counters = TunnelCounters(self._address) if settings.metrics is not None else None
         wanted = declaration(settings.policy, self._tunnels, self._home_link, counters)
-        service.declare(wanted, lambda: self._tunnels.ports)
+        self.declare(wanted, lambda: self._tunnels.ports)
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        service.undo.callback(self._socket.close)
+        self.undo.callback(self._socket.close)
         self._socket.bind((self._address, REGISTRATION_PORT))
-        service.listen(self._socket, self._receive)
-        service.relay_errors(self._address, self._tunnels.carries_packet_of)
+        self.listen(self._socket, self._receive)
+        self.relay_errors(self._address, self._tunnels.carries_packet_of)
         if settings.console is not None:
-            service.open_console(settings.console, {"bc": self._render})
+            self.open_console(settings.console, {"bc": self._render})
         if settings.metrics is not None and counters is not None:
-            service.serve_metrics(settings.metrics, self._collector(counters))
+            self.serve_metrics(settings.metrics, self._collector(counters))
 
-    def run(self) -> None:
-        """Serve until `stop` is called."""
-        self._service.loop.run(self._turn)
-
-    def stop(self) -> None:
-        """End `run`. Signal handlers may call this."""
-        self._service.loop.stop()
-
-    def close(self) -> None:
-        """Remove everything of ours from the kernel."""
-        self._service.close()
-
-    def _turn(self, now: float) -> float:
+    def work(self, now: float) -> Iterable[float | None]:
+        """Handle what is due in the cache."""
         self._execute(self._cache.tick(now))
-        upkeep = self._service.upkeep
-        if now >= upkeep.due:
-            upkeep.run_slice()
-        return min(upkeep.due, self._cache.next_due() or upkeep.due)
+        return (self._cache.next_due(),)
 
     def _receive(self) -> None:
         for _ in range(BATCH):
@@ -134,7 +119,7 @@ class HomeAgent:
             if not defended:
                 self._home_link.defend(home_address)
 
-        if (failure := self._service.upkeep.apply(install)) is not None:
+        if (failure := self.upkeep.apply(install)) is not None:
             LOG.error("binding-failed", home_address=home_address, reason=failure)
             self._execute(self._cache.install_failed(home_address, time.monotonic()))
             return
@@ -156,7 +141,7 @@ class HomeAgent:
             self._home_link.release(home_address)
             self._tunnels.untunnel(home_address)
 
-        if (failure := self._service.upkeep.apply(remove)) is not None:
+        if (failure := self.upkeep.apply(remove)) is not None:
             LOG.error("removal-failed", home_address=home_address, reason=failure, action="retry")
             return
         self._cache.removed(home_address, time.monotonic())

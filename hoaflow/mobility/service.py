@@ -4,8 +4,10 @@
 A loop over sockets, a kernel that is kept as declared, a console, metrics and probes.
 """
 
+import math
 import selectors
-from collections.abc import Callable, Collection, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Protocol
 
@@ -30,20 +32,48 @@ class Readable(Protocol):
         ...
 
 
-class Service:
-    """The frame of one such program. `undo` is carried out by `close`, the last first; `log` is the program's.
+class Service(ABC):
+    """One such program in the current network namespace. Call `setup`, then `run`.
 
-    Call `lock` first, `declare` before all others.
+    `close` undoes `setup`, even an incomplete one: it carries out `undo`, the last first.
     """
 
     upkeep: Upkeep
     """Keeps the kernel as declared; from `declare` on."""
 
     def __init__(self, log: Log) -> None:
+        """Prepare nothing yet. `log` is the program's."""
         self._log = log
         self.loop = Loop()
         self.undo = ExitStack()
         self._terminal: TerminalServer | None = None
+
+    @abstractmethod
+    def setup(self) -> None:
+        """Prepare the kernel and the sockets: call `lock` first, and `declare` before the others.
+
+        Raises one of KERNEL_ERRORS.
+        """
+
+    @abstractmethod
+    def work(self, now: float) -> Iterable[float | None]:
+        """Do what is due; return when more is (monotonic seconds, None for never).
+
+        While that is at once, the kernel is not compared.
+        """
+
+    def run(self) -> None:
+        """Serve until `stop` is called."""
+        self.loop.run(self._turn)
+
+    def stop(self) -> None:
+        """End `run`, also before it has begun. Signal handlers may call this."""
+        self.loop.stop()
+
+    def close(self) -> None:
+        """Remove everything of ours from the kernel."""
+        self.undo.close()
+        self.loop.close()
 
     def lock(self) -> None:
         """Keep others of these programs out of the network namespace. Raises OSError if one is there."""
@@ -94,10 +124,13 @@ class Service:
         self.undo.callback(server.close)
         self._log.info("metrics-listening", metrics="{}:{}".format(*server.address))
 
-    def close(self) -> None:
-        """Undo everything."""
-        self.undo.close()
-        self.loop.close()
+    def _turn(self, now: float) -> float:
+        due = min((each for each in self.work(now) if each is not None), default=math.inf)
+        if due <= now:
+            return due
+        if now >= self.upkeep.due:
+            self.upkeep.run_slice()
+        return min(due, self.upkeep.due)
 
     def _lacking(self) -> str | None:
         """Return what keeps it from being ready. Called from probes' threads."""

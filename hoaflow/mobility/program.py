@@ -1,20 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Start and end the program of either end alike."""
+"""Start and end the programs around mobile nodes alike."""
 
 import os
 import signal
 import sys
-from collections.abc import Callable
 from typing import Protocol
 
-from hoaflow import logs
+from hoaflow.logs import Log
 from hoaflow.mobility.tunnels import KERNEL_ERRORS
-
-LOG = logs.Log("pmipv6")
 
 
 class Server(Protocol):
-    """An anchor or access gateway."""
+    """A home agent, anchor or access gateway."""
 
     def setup(self) -> None:
         """Prepare kernel and sockets. Raises one of KERNEL_ERRORS."""
@@ -29,14 +26,16 @@ class Server(Protocol):
         """Undo `setup`, even an incomplete one."""
 
 
-def serve(name: str, make: Callable[[], Server], insecure: bool) -> int:
-    """Run a server until SIGTERM or SIGINT; return the exit status: 0, or 1 if it cannot start."""
+def serve(name: str, log: Log, server: Server, insecure: str | None, **settings: object) -> int:
+    """Run a server until SIGTERM or SIGINT; return the exit status: 0, or 1 if it cannot start.
+
+    `insecure`: what anybody can do, as nobody must vouch for messages. `settings` are logged.
+    """
     if os.geteuid() != 0:
         print(f"{name}: this needs root, for routes, raw sockets and nftables", file=sys.stderr)
         return 1
-    if insecure:
-        LOG.warning("insecure", text="messages are not authenticated: anybody can divert a home network prefix")
-    server = make()
+    if insecure is not None:
+        log.warning("insecure", text=f"messages are not authenticated: {insecure}")
     # Before `setup`, which changes the host's rules: what is half made is undone, too.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: server.stop())
@@ -46,9 +45,9 @@ def serve(name: str, make: Callable[[], Server], insecure: bool) -> int:
         except KERNEL_ERRORS as error:
             print(f"{name}: cannot start: {error}", file=sys.stderr)
             return 1
-        LOG.info("started", program=name)
+        log.info("started", program=name, **settings)
         server.run()
         return 0
     finally:
         server.close()
-        LOG.info("ended")
+        log.info("ended")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How anchor and access gateway end."""
+"""How home agent, anchor and access gateway end."""
 
 import os
 import signal
@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from hoaflow.pmipv6.program import serve
+from hoaflow.logs import Log
+from hoaflow.mobility.program import serve
 
 
 class Server:
@@ -48,5 +49,5 @@ def number(request: pytest.FixtureRequest) -> Iterator[signal.Signals]:
 def test_a_signal_during_the_set_up_ends_it_in_order(number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     server = Server(number)
-    assert serve("test", lambda: server, insecure=False) == 0
+    assert serve("test", Log("test"), server, insecure=None) == 0
     assert server.done == ["stopped", "set up", "run", "closed"]
