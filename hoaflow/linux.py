@@ -9,6 +9,9 @@ AF_INET, AF_INET6 = int(socket.AF_INET), int(socket.AF_INET6)
 # linux/if_ether.h
 ETH_P_ALL, ETH_P_IP, ETH_P_IPV6 = 0x0003, 0x0800, 0x86DD
 
+# asm-generic/socket.h
+SO_RCVBUFFORCE = 33
+
 # linux/if_packet.h
 SOL_PACKET = 263
 

@@ -4,11 +4,20 @@
 import contextlib
 import errno
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv6Address
 from typing import NamedTuple
 
-from hoaflow.linux import AF_INET6, NDA_DST, NLM_F_REPLACE, RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH
+from hoaflow.linux import (
+    AF_INET6,
+    NDA_DST,
+    NLM_F_REPLACE,
+    RTM_DELNEIGH,
+    RTM_GETNEIGH,
+    RTM_NEWNEIGH,
+    SO_RCVBUFFORCE,
+)
+from hoaflow.logs import Log
 from hoaflow.mobility.packet_io import BATCH, LinkSender, PacketReceiver, router_solicitations
 from hoaflow.tunnel.actual_state import NDA_LLADDR, NDMSG, ActualState
 from hoaflow.tunnel.links import LinkError
@@ -18,7 +27,11 @@ RTMGRP_LINK, RTMGRP_NEIGH = 0x1, 0x4
 NUD_REACHABLE, NUD_STALE, NUD_DELAY, NUD_PROBE, NUD_FAILED = 0x02, 0x04, 0x08, 0x10, 0x20
 PRESENT = NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE
 RECEIVE_BYTES = 1 << 16
+QUEUED_BYTES = 1 << 24
+"""Room for some ten thousand reports: as many come at once when all neighbours are asked."""
 HOP_LIMIT = 255
+
+LOG = Log("mag")
 
 
 class Heard(NamedTuple):
@@ -111,19 +124,21 @@ class Neighbours:
         if family != AF_INET6 or index not in links or NDA_DST not in facts:
             return None
         address, mac = IPv6Address(facts[NDA_DST]), facts.get(NDA_LLADDR)
+        key = index, address.packed
         if kind == RTM_DELNEIGH or mac is None or not state & PRESENT:
-            self._macs.pop((index, address.packed), None)
+            self._macs.pop(key, None)
             failed = kind == RTM_NEWNEIGH and state & NUD_FAILED
             return Lost(links[index], str(address)) if failed else None
-        former = self._macs.get((index, address.packed))
-        self._macs[index, address.packed] = mac
+        former = self._macs.get(key)
+        self._macs[key] = mac
         if mac == former and not state & NUD_REACHABLE:
             return None
         return Heard(links[index], mac, str(address) if address.is_link_local else None)
 
-    def clear(self) -> None:
-        """Forget all, as reports have been lost."""
-        self._macs.clear()
+    def keep(self, listed: Iterable[bytes]) -> None:
+        """Forget those that are not among the entries that the kernel lists: reports of their end may be lost."""
+        known = set(map(_key, listed))
+        self._macs = {key: mac for key, mac in self._macs.items() if key in known}
 
 
 class Neighbourhood:
@@ -133,25 +148,28 @@ class Neighbourhood:
         """Listen. Raises OSError."""
         self._links, self._neighbours = links, Neighbours()
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, QUEUED_BYTES)
         self._socket.bind((0, RTMGRP_LINK | RTMGRP_NEIGH))
 
     def fileno(self) -> int:
         """Return its descriptor, for selectors."""
         return self._socket.fileno()
 
-    def probe(self) -> None:
-        """Have the kernel ask all neighbours that it knows by now whether they are there: `reports` has who answers.
+    def probe(self) -> list[Lost]:
+        """Read the kernel's neighbours, and have it ask those that may be there: `reports` has who answers.
 
-        An entry that an earlier process has left is no sign of life: see `Neighbours`. Raises OSError.
+        Call this first, as an entry that an earlier process has left is no sign of life (see `Neighbours`), and when
+        reports were lost. Returns those that do not answer. Raises OSError.
         """
         indexes = dict(self._indexes())
         with contextlib.closing(RouteSocket()) as netlink:
-            listed = netlink.listing(RTM_GETNEIGH, NDMSG.pack(AF_INET6, 0, 0, 0, 0))
-            known = [
-                entry for entry in listed if isinstance(self._neighbours.report(RTM_NEWNEIGH, entry, indexes), Heard)
-            ]
+            listed = list(netlink.listing(RTM_GETNEIGH, NDMSG.pack(AF_INET6, 0, 0, 0, 0)))
+            self._neighbours.keep(listed)
+            told = [(entry, self._neighbours.report(RTM_NEWNEIGH, entry, indexes)) for entry in listed]
             # Of what has gone meanwhile, the kernel says so: there is nobody left to ask.
+            known = (entry for entry, report in told if isinstance(report, Heard))
             netlink.request(RTM_NEWNEIGH, NLM_F_REPLACE, map(_probed, known))
+        return [report for _, report in told if isinstance(report, Lost)]
 
     def reports(self) -> Iterator[Heard | Lost]:
         """Yield what neighbours tell, from reports that have arrived, at most BATCH. Ask `down` afterwards."""
@@ -162,9 +180,10 @@ class Neighbourhood:
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno != errno.ENOBUFS:  # a node whose report was lost is heard again
+                if error.errno != errno.ENOBUFS:
                     raise
-                self._neighbours.clear()
+                LOG.warning("reports-lost", action="ask all neighbours")
+                yield from self.probe()
                 continue
             while len(data) >= HEADER.size:
                 length, kind, *_ = HEADER.unpack_from(data)
@@ -186,6 +205,11 @@ class Neighbourhood:
 
     def _indexes(self) -> Iterator[tuple[int, str]]:
         return ((number, name) for number, name in socket.if_nameindex() if name in self._links)
+
+
+def _key(entry: bytes) -> tuple[int, bytes]:
+    """Return the link's index and the address of a neighbour that the kernel lists."""
+    return NDMSG.unpack_from(entry)[1], dict(attributes(entry[NDMSG.size :])).get(NDA_DST, b"")
 
 
 def _probed(entry: bytes) -> bytes:

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who is heard on an access link, and whose entry in the kernel's neighbour table only ages."""
 
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
 from ipaddress import IPv6Address
 
 import pytest
 
 from hoaflow.linux import AF_INET6, NDA_DST, RTM_DELNEIGH, RTM_NEWNEIGH
+from hoaflow.mobile_access_gateway import access_links
 from hoaflow.mobile_access_gateway.access_links import (
     NUD_DELAY,
     NUD_FAILED,
@@ -14,10 +18,12 @@ from hoaflow.mobile_access_gateway.access_links import (
     NUD_STALE,
     Heard,
     Lost,
+    Neighbourhood,
     Neighbours,
 )
 from hoaflow.tunnel.actual_state import NDA_LLADDR, NDMSG
 from hoaflow.tunnel.rtnetlink import attribute
+from tests.support.waiting import wait_for
 
 MAC, OTHER_MAC = bytes.fromhex("020000000a01"), bytes.fromhex("020000000a02")
 LINKS = {7: "a0"}
@@ -69,3 +75,47 @@ def test_a_neighbour_is_lost_when_it_does_not_answer_and_heard_when_it_appears_a
 def test_another_station_with_the_same_address_is_heard(kernel: Kernel) -> None:
     kernel.report(NUD_REACHABLE)
     assert kernel.report(NUD_STALE, mac=OTHER_MAC) == Heard("a0", OTHER_MAC, LINK_LOCAL)
+
+
+def ip(*commands: str) -> None:
+    subprocess.run(["ip", "-batch", "-"], input="\n".join(commands), text=True, check=True)
+
+
+@pytest.fixture
+def there() -> Iterator[bytes]:
+    """Provide an access link `near`, and the MAC address of fe80::b, who is there and answers."""
+    settings = "net.ipv6.conf.near.accept_dad=0 net.ipv6.conf.far.accept_dad=0"
+    mac = bytes.fromhex("020000000b01")
+    ip(f"link add near type veth peer name far address {mac.hex(':')}")
+    try:
+        subprocess.run(["sysctl", "-qw", *settings.split()], check=True)
+        ip("link set far up", "link set near up", "address add fe80::b/64 dev far nodad")
+        yield mac
+    finally:
+        ip("link del near")
+
+
+def test_after_lost_reports_neighbours_are_asked_and_those_that_age_tell_nothing(
+    there: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reports are lost when thousands come at once."""
+    monkeypatch.setattr(access_links, "QUEUED_BYTES", 1 << 11)
+    gone = f"neigh replace {LINK_LOCAL} lladdr {MAC.hex(':')} dev near"
+    with closing(Neighbourhood(("near",))) as neighbourhood:
+        told: list[Heard | Lost] = []
+
+        def is_told(report: Heard) -> bool:
+            told.extend(neighbourhood.reports())
+            return report in told
+
+        ip(f"{gone} nud stale")
+        assert is_told(Heard("near", MAC, LINK_LOCAL))
+        told.clear()
+        ip(
+            *(f"neigh add 2001:db8::{each:x} lladdr {MAC.hex(':')} dev near nud permanent" for each in range(300)),
+            f"neigh replace fe80::b lladdr {there.hex(':')} dev near nud stale",
+        )
+        told.extend(neighbourhood.reports())
+        ip(f"{gone} nud delay")
+        wait_for("who is there is heard", lambda: is_told(Heard("near", there, "fe80::b")))
+        assert not is_told(Heard("near", MAC, LINK_LOCAL))
