@@ -119,6 +119,10 @@ class Deployment:
         process.wait_for(r'"event": ?"(started|ready)"', START_TIMEOUT)
         return [process]
 
+    def registrars(self) -> dict[str, Callable[[], Process]]:
+        """Return how each program is started that registers the mobile node, by name."""
+        return {"mobile-node": lambda: self.start_mobile_node()[0]}
+
     def anchor_options(self) -> list[str]:
         """Return further options of the anchor."""
         return []

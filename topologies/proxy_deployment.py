@@ -3,6 +3,8 @@
 
 import re
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -49,6 +51,10 @@ class ProxyDeployment(Deployment):
         self.attach(self.first_link)
         gateways[self.first_link - 1].wait_for("event=served ", EVENT_TIMEOUT)
         return gateways
+
+    def registrars(self) -> dict[str, Callable[[], Process]]:
+        """Return how each gateway's program is started, by name."""
+        return {f"mag{number}": partial(self._start_gateway, number) for number in self.bed.topology.foreign_links}
 
     def links(self) -> dict[str | int, str]:
         """Return the mobile node's interface to each gateway, by its number."""

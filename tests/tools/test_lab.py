@@ -103,6 +103,7 @@ def test_a_mobile_node_roams_by_hand_and_the_host_sees_the_dashboard(player: Pla
         (signal.SIGTERM, "ovs-vswitchd", "single"),
         (signal.SIGHUP, "--mobile-networks", "nemo"),
         (signal.SIGINT, "hoaflow.router", "mip4"),
+        (signal.SIGTERM, "mobile_access_gateway", "proxy"),
     ],
 )
 def test_a_signal_while_it_comes_up_leaves_nothing(

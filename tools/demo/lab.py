@@ -22,7 +22,7 @@ from tools.demo.narration import Narrator, quiet_logs
 from tools.demo.relay import Relay
 from topologies import addresses as at
 from topologies.base import MobilityTopo
-from topologies.deployment import HOME, REST_PORT, Deployment
+from topologies.deployment import REST_PORT, Deployment
 from topologies.kernel import has_flow_backend
 from topologies.mip4 import Mip4Topo
 from topologies.mip4_deployment import Mip4Deployment
@@ -31,6 +31,8 @@ from topologies.nemo_deployment import NemoDeployment
 from topologies.nodes import TopologyError
 from topologies.ovs_router import KERNEL, USER
 from topologies.processes import Process, ProcessError
+from topologies.proxy import ProxyTopo
+from topologies.proxy_deployment import ProxyDeployment
 from topologies.roaming import RoamingTopo
 from topologies.single import SingleTopo
 from topologies.testbed import Testbed
@@ -41,6 +43,7 @@ TOPOLOGIES: dict[str, tuple[type[MobilityTopo], type[Deployment]]] = {
     "single": (SingleTopo, Deployment),
     "nemo": (NemoTopo, NemoDeployment),
     "mip4": (Mip4Topo, Mip4Deployment),
+    "proxy": (ProxyTopo, ProxyDeployment),
 }
 HOAFLOW = Path(sys.executable).with_name("hoaflow")
 FAILURES = (
@@ -52,12 +55,12 @@ FAILURES = (
     subprocess.SubprocessError,
 )
 HELP = """
-    roam 1          move the mobile node to foreign link 1 (or another, or home)
+    roam 1          move the mobile node to a link: {links}
     look            which path its packets take, and why
-    mn ping cn      a command in a node: mn, cn, ha, {routers}; names become addresses
+    mn ping cn      a command in a node: mn, cn, {nodes}; names become addresses
     programs        what runs, and each one's log
-    kill home-agent kill -9; also controller, bridge, mobile-node, agent-r1 ...
-    start home-agent
+    kill {anchor:<10} kill -9; also {programs}, ...
+    start {anchor}
     hoaflow events  the command line, with the operator's token
     help            this list, and Mininet's own commands
     Ctrl-D          ends it, and leaves nothing
@@ -70,13 +73,13 @@ class Shell(CLI):
     def __init__(self, deployment: Deployment, state: Path, controller: str) -> None:
         """Read commands until the end of input.
 
-        state: directory of the home agent's journal. controller: the URL that `hoaflow` calls.
+        state: directory of a home agent's journal. controller: the URL that `hoaflow` calls.
         """
         self._deployment, self._bed = deployment, deployment.bed
         self._controller = controller
         self.starts: dict[str, Callable[[], Process]] = {
-            "home-agent": partial(deployment.start_anchor, state / "home-agent.journal"),
-            "mobile-node": lambda: deployment.start_mobile_node()[0],
+            deployment.anchor_program: partial(deployment.start_anchor, state / "home-agent.journal"),
+            **deployment.registrars(),
             "controller": deployment.start_controller,
             "bridge": deployment.start_bridge,
         }
@@ -87,12 +90,12 @@ class Shell(CLI):
     def do_help(self, line: str) -> None:
         """Show the lab's commands, and the names of Mininet's: `help`, or `help COMMAND` for one."""
         if not line:
-            print(HELP.format(routers=", ".join(self._deployment.routers)))
+            print(described(self._deployment))
         super().do_help(line)
 
     def do_roam(self, line: str) -> None:
-        """Move the mobile node: `roam home`, or `roam` and the number of a foreign link."""
-        links = {HOME: HOME} | {str(number): number for number in self._bed.topology.foreign_links}
+        """Move the mobile node to a link, by its number or `home`: `roam 1`."""
+        links = {str(link): link for link in self._deployment.links()}
         if line not in links:
             print(f"roam: expected {', '.join(links)}, got {line!r}")
             return
@@ -136,6 +139,16 @@ class Shell(CLI):
             print(f"start: {error}")
 
 
+def described(deployment: Deployment) -> str:
+    """Return what one can do in the lab, in the names of its network."""
+    return HELP.format(
+        links=", ".join(map(str, deployment.links())),
+        nodes=", ".join((deployment.bed.topology.anchor, *deployment.routers)),
+        anchor=deployment.anchor_program,
+        programs=", ".join((*deployment.registrars(), "controller", "bridge", f"agent-{deployment.routers[0]}")),
+    )
+
+
 def listening(port: int) -> socket.socket:
     """Open a server socket on 127.0.0.1 at `port`, or at a free port if that is taken."""
     try:
@@ -157,7 +170,7 @@ def run(topology: str, directory: Path, port: int) -> None:
     network, kind = TOPOLOGIES[topology]
     with Testbed(network(datapath=datapath), directory / "logs") as bed:
         deployment = kind(bed)
-        narrator.say("starting home agent and mobile node")
+        narrator.say(f"starting {deployment.anchor_name} and {', '.join(deployment.registrars())}")
         deployment.start_anchor(directory / "home-agent.journal")
         deployment.start_mobile_node()
         deployment.start_offload(narrator.say)
@@ -165,7 +178,7 @@ def run(topology: str, directory: Path, port: int) -> None:
         with Relay(listener, at.MANAGEMENT_ROOT, REST_PORT), Relay(inside, at.MANAGEMENT_ROOT, REST_PORT):
             token = deployment.tokens.file(OPERATOR).read_text().strip()
             narrator.text(f"\ndashboard: http://127.0.0.1:{listener.getsockname()[1]}/   token: {token}")
-            narrator.text(HELP.format(routers=", ".join(deployment.routers)))
+            narrator.text(described(deployment))
             if sys.stdin.isatty():
                 signal.signal(signal.SIGINT, signal.default_int_handler)  # ends a command, as in every shell
             lg.setLogLevel("output")  # of commands in nodes, which a testbed does not show
