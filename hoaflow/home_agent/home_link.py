@@ -1,36 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Detect duplicates and answer for mobile nodes on the home link (RFC 6275, section 10.4.1)."""
 
-import contextlib
-import errno
 import socket
 from collections.abc import Callable, Iterable, Iterator
 
-from pyroute2 import IPRoute, NetlinkError
-
-from hoaflow.linux import AF_INET6, NDA_DST, RTM_GETNEIGH
-from hoaflow.mobility.binding_objects import OWNER
+from hoaflow.linux import AF_INET6
 from hoaflow.mobility.neighbours import claimed_address, dad_solicitation, unsolicited_advertisement
 from hoaflow.mobility.packet_io import LinkSender, PacketReceiver, neighbour_discovery
+from hoaflow.mobility.proxying import ProxyingLink
 from hoaflow.tunnel import links
-from hoaflow.tunnel.actual_state import NDMSG as NEIGHBOUR
 from hoaflow.tunnel.actual_state import ActualState
-from hoaflow.tunnel.rtnetlink import RouteSocket, attributes
-
-NTF_PROXY = 0x08
-NDA_PROTOCOL = 12
 
 
-class HomeLink:
-    """The interface of the home link. Whatever this leaves in the kernel has protocol number OWNER."""
+class HomeLink(ProxyingLink):
+    """The interface of the home link."""
 
     def __init__(self, interface: str, home_agent: str) -> None:
         """Open sockets on it. Raises OSError if there is no such interface."""
-        self.interface, self._home_agent = interface, home_agent
-        self.wanted: set[str] = set()
-        """Addresses to answer for. Callers of `defend` and `release` keep this up to date."""
+        super().__init__(interface, AF_INET6)
+        self._home_agent = home_agent
         self._index = socket.if_nametoindex(interface)
-        self._netlink = IPRoute()
         self._sender = LinkSender(interface)
         self.announced = self._sender.link_layer_address.hex(":")
         """The interface's MAC address as neighbours know it."""
@@ -64,7 +53,7 @@ class HomeLink:
 
     def defend(self, address: str) -> None:
         """Answer for an address from now on, and tell every node on the link. Idempotent. Raises OSError."""
-        self._proxy("replace", address)
+        self.answer_for(address)
         mac = self._sender.link_layer_address
         self._sender.multicast(unsolicited_advertisement(self._home_agent, address, mac))
 
@@ -91,49 +80,16 @@ class HomeLink:
         for address in self.wanted:
             self._sender.multicast(unsolicited_advertisement(self._home_agent, address, mac))
 
-    def release(self, address: str) -> None:
-        """Stop answering for an address; fine if it was not answered for. Raises OSError."""
-        try:
-            self._proxy("del", address)
-        except OSError as error:
-            if error.errno != errno.ENOENT:
-                raise
-
-    def defended(self) -> set[str]:
-        """Return the addresses of our proxy entries in the kernel. Raises OSError."""
-        return {address for entry in self.listed() if (address := self.proxied(entry)) is not None}
-
-    def listed(self) -> list[bytes]:
-        """Return the kernel's proxy entries, unparsed, as parsing many takes long: see `proxied`. Raises OSError."""
-        # pyroute2's dump of neighbours omits the flag that asks for proxy entries.
-        with contextlib.closing(RouteSocket()) as netlink:
-            return list(netlink.listing(RTM_GETNEIGH, NEIGHBOUR.pack(AF_INET6, 0, 0, NTF_PROXY, 0)))
-
-    def proxied(self, entry: bytes) -> str | None:
-        """Return the address of one of our entries; None if it is somebody else's, or of another link."""
-        facts = dict(attributes(entry[NEIGHBOUR.size :]))
-        if NEIGHBOUR.unpack_from(entry)[1] != self._index or facts.get(NDA_PROTOCOL) != bytes([OWNER]):
-            return None
-        return socket.inet_ntop(socket.AF_INET6, facts[NDA_DST])
-
     def close(self) -> None:
         """Close its sockets."""
         self.receiver.close()
         self._sender.close()
-        self._netlink.close()
+        super().close()
 
     def _announce_own(self, own: Iterable[str]) -> None:
         mac = self._sender.link_layer_address
         for address in own:
             self._sender.multicast(unsolicited_advertisement(address, address, mac, router=True))
-
-    def _proxy(self, verb: str, address: str) -> None:
-        try:
-            self._netlink.neigh(
-                verb, dst=address, ifindex=self._index, flags=NTF_PROXY, protocol=OWNER, family=socket.AF_INET6
-            )
-        except NetlinkError as error:
-            raise OSError(error.code, f"proxy entry for {address} on {self.interface}: {error}") from error
 
 
 class Bound:
