@@ -26,6 +26,7 @@ FIGURES = {
     "overload",
     "handover_cost",
     "one_of_many",
+    "gateway_gone",
     "switch_restart",
     "memory_soak",
     "bytes_per_binding",

@@ -18,6 +18,7 @@ from typing import Any
 
 from tests.support.waiting import wait_for
 from tools.benchmarks import (
+    gateway_gone,
     handover_cost,
     load,
     memory_soak,
@@ -49,6 +50,7 @@ ALONE: dict[str, Callable[[Lab], list[Figure]]] = {
     "routers": routers.measure,
     "handover-cost": handover_cost.measure,
     "one-of-many": one_of_many.measure,
+    "gateway-gone": gateway_gone.measure,
     "switch-restart": switch_restart.measure,
     "memory-soak": memory_soak.measure,
 }

@@ -65,22 +65,27 @@ class Population:
 
 
 class SharedPopulation(Population):
-    """Model mobile nodes that share two care-of addresses, half of them each, and move from one to the other."""
+    """Model mobile nodes that share care-of addresses evenly, and move from one to another if there are two."""
+
+    gateways = 2
+    """How many care-of addresses there are, 1 or 2."""
 
     @classmethod
-    def of(cls, population: Population) -> "SharedPopulation":
+    def of(cls, population: Population, gateways: int = 2) -> "SharedPopulation":
         """Return as many mobile nodes of the same home agent, with the same lifetimes."""
         shared = cls(population.number, len(population), population._expires[0])
+        shared.gateways = gateways
         shared.move(range(0, len(shared), 2))
         return shared
 
     def flows(self, bindings: int) -> int:
-        """Return how many flows so many of the bindings have on a router: the uplink flows serve half of them each."""
-        return (FLOWS_PER_BINDING - 1) * bindings + min(2, bindings)
+        """Return how many flows so many of the bindings have on a router: uplink flows are shared, too."""
+        return (FLOWS_PER_BINDING - 1) * bindings + min(self.gateways, bindings)
 
     def binding(self, node: int, now: float) -> dict[str, object]:
         """Return mobile node NODE's binding at time `now`, as `POST /v1/bindings` takes it."""
-        return super().binding(node, now) | {"care_of_address": f"2001:db8:f{self.number:x}:{self._links[node] % 2}::1"}
+        gateway = self._links[node] % self.gateways
+        return super().binding(node, now) | {"care_of_address": f"2001:db8:f{self.number:x}:{gateway}::1"}
 
 
 def spread(size: int, count: int, turn: int = 0) -> list[int]:
