@@ -19,7 +19,7 @@ from controller.core.reasons import Remedy, Step, no_binding
 from controller.core.router import Router
 from controller.core.standing import BindingOnRouter
 from controller.core.update_history import RecordedUpdate
-from hoaflow.addresses import Prefix, format_address
+from hoaflow.addresses import Prefix, format_address, why_not_global_unicast
 from hoaflow.errors import HoaflowError
 
 Path = Literal["direct", "home-agent", "mixed", "home"]
@@ -64,7 +64,12 @@ class NotCovered(HoaflowError):
     """No announced home agent has this address in its home prefixes."""
 
     def __init__(self, home_address: Prefix) -> None:
-        super().__init__(f"{home_address} lies in no home prefix of an announced home agent")
+        other = why_not_global_unicast(home_address)
+        super().__init__(
+            f"{home_address} lies in no home prefix of an announced home agent"
+            if other is None
+            else f"{other}: such packets, to and from mobile nodes, are left to home agents"
+        )
 
 
 def explain(offload: Offload, home_address: Prefix, now: float) -> Explanation:

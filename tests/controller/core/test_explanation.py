@@ -200,8 +200,18 @@ def test_at_home(world: World) -> None:
     assert "deregistered" in found.reason
     assert [(update.source, update.result) for update in found.updates] == [("post", "added"), ("post", "removed")]
     assert explain(world.offload, parse_prefix("2001:db8:99::7"), world.now).since is None
-    with pytest.raises(NotCovered, match="2001:db8:77::7 lies in no home prefix"):
-        explain(world.offload, parse_prefix("2001:db8:77::7"), world.now)
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("2001:db8:77::7", "2001:db8:77::7 lies in no home prefix of an announced home agent"),
+        ("ff0e::1", "ff0e::1 is multicast: such packets, to and from mobile nodes, are left to home agents"),
+    ],
+)
+def test_an_address_outside_all_home_prefixes_is_told_why(world: World, address: str, reason: str) -> None:
+    with pytest.raises(NotCovered, match=reason):
+        explain(world.offload, parse_prefix(address), world.now)
 
 
 def test_what_ended_while_the_bridge_was_away_says_nothing_of_where_its_mobile_node_is(world: World) -> None:
