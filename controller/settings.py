@@ -72,7 +72,7 @@ OPTIONS = (
         min=1.0,
         max=86400.0,
         help="Seconds between two readings of a switch's flow tables, which repair changes by others; at least a"
-        " hundred times as long as a reading takes.",
+        " hundred times as long as the switch takes to tell them.",
     ),
     cfg.FloatOpt(
         "forget_after",

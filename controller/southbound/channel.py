@@ -189,12 +189,12 @@ class SwitchChannel:
         now = time.monotonic()
         if now - self._counted_at > max(fresh, self._counting_took / COUNTING_SHARE):
             try:
-                flows = self.read_flows(min(COUNTERS_WITHIN, self._answer_within))
+                flows, took = self._read_flows(min(COUNTERS_WITHIN, self._answer_within))
             except SwitchSilent:
                 return self._counted
             self._counted = {flow.key: Counters(flow.packets, flow.bytes) for flow in flows}
             self._counted_at = time.monotonic()
-            self._counting_took = self._counted_at - now
+            self._counting_took = took
         return self._counted
 
     def observe_traffic(self) -> None:
@@ -209,9 +209,13 @@ class SwitchChannel:
 
         Raises SwitchSilent after `within` seconds without an answer (None: `answer_within`).
         """
+        return self._read_flows(within)[0]
+
+    def _read_flows(self, within: float | None) -> tuple[list[ReportedFlow], float]:
+        """Return what `read_flows` does, and the seconds for which the switch told them."""
         found: list[ReportedFlow | AlikeFlows] = []
-        self.conversation.read(found.extend, within)
-        return list(one_by_one(found))
+        took = self.conversation.read(found.extend, within)
+        return list(one_by_one(found)), took
 
     def _deliver(self, kind: int, xid: int, message: bytes) -> bool:
         """Take a message if it is one that the exchange awaits; tell whether it is."""
@@ -263,23 +267,20 @@ class SwitchChannel:
         if self._candidacy is not None:
             self._candidacy.run(self._ports, self._publish)
             eventlet.spawn(self._serve, self._candidacy.keep_marker)
-        started = time.monotonic()
         self.conversation.ask_for_notices()
         self._wait_until_certain()
         # Of whom nothing was to be told, a former connection or another controller knew: no new binding overrides that.
         self.conversation.delete_all(Kind.SUPPRESS)
-        self._read_back()
+        took = self._read_back()
         for lanes in (*[self._urgent] * URGENT_LANES, *[self._bulk] * BULK_LANES):
             eventlet.spawn(self._serve, self._run_lane, lanes)
         eventlet.spawn(self._serve, self.packet_ins.run)
         while not self._ended:
-            took = time.monotonic() - started
             with eventlet.Timeout(max(self._read_back_every, took / READING_SHARE), False):
                 self._end.wait()
                 return
             self._wait_until_settled()
-            started = time.monotonic()
-            self._read_back()
+            took = self._read_back()
 
     def _wait_until_settled(self) -> None:
         """Put a reading off while the switch lacks something, no longer than until the next would be due.
@@ -366,15 +367,21 @@ class SwitchChannel:
             self._asked = self.session.mark()
             self.behind_since = None if self.session.is_done(self._asked) else now
 
-    def _read_back(self) -> None:
-        """Read the switch's flows: after connecting, and regularly to repair drift."""
+    def _read_back(self) -> float:
+        """Read the switch's flows: after connecting, and regularly to repair drift.
+
+        Return the seconds for which others had to wait for that.
+        """
         self.session.begin_reading(time.monotonic())
-        self.conversation.read(self.session.read)
+        took = self.conversation.read(self.session.read)
+        started = time.monotonic()
         while self.session.compare_read(self._ports(), time.monotonic()):
             give_way()
+        took += time.monotonic() - started
         self.session.end_reading(self._ports(), time.monotonic())
         self.packet_ins.check_meters()
         self._notify()
+        return took
 
     def _apply(self, batches: list[Batch], size: BundleSize) -> None:
         """Have the switch carry changes out, and record what it confirmed and refused."""

@@ -135,10 +135,11 @@ class Conversation:
         """
         return self._send_bundle(changes) if self._bundles else self._send_plainly(changes)
 
-    def read(self, take: Callable[[Sequence[ReportedFlow | AlikeFlows]], None], within: float | None = None) -> None:
+    def read(self, take: Callable[[Sequence[ReportedFlow | AlikeFlows]], None], within: float | None = None) -> float:
         """Read the switch's flows in hoaflow's tables, and call `take` with them as they come.
 
-        Neither clusters' markers nor flows of `Kind.SUPPRESS` are among them, which end by themselves.
+        Neither clusters' markers nor flows of `Kind.SUPPRESS` are among them, which end by themselves. Returns the
+        seconds from the answer's begin to its end: that it came late costs nobody anything.
 
         Raises SwitchSilent after `within` seconds without an answer (None: `answer_within`).
         """
@@ -146,7 +147,7 @@ class Conversation:
         def take_lasting(flows: Sequence[ReportedFlow | AlikeFlows]) -> None:
             take([flow for flow in flows if isinstance(flow, AlikeFlows) or not _is_passing(flow)])
 
-        self._read(take_lasting, None, within)
+        return self._read(take_lasting, None, within)
 
     def read_markers(self) -> list[Flow]:
         """Read the markers of clusters that have written to the switch lately. Raises SwitchSilent."""
@@ -160,7 +161,7 @@ class Conversation:
 
     def _read(
         self, take: Callable[[Sequence[ReportedFlow | AlikeFlows]], None], kind: Kind | None, within: float | None
-    ) -> None:
+    ) -> float:
         as_of: float | None = None
 
         def take_part(statistics: bytes) -> None:
@@ -171,6 +172,7 @@ class Conversation:
 
         exchange = Exchange(self._encoder.next_xids(1), take_part)
         self._ask(exchange, self._encoder.flow_stats_request(exchange.last_xid, kind), within)
+        return 0.0 if as_of is None else time.monotonic() - as_of
 
     def make_meter(self, number: int, meter: Meter, add: bool = True) -> str | None:
         """Make a meter, or without `add` change the one that is there.

@@ -282,6 +282,23 @@ def test_flows_that_are_long_in_telling_end_no_later_for_that(flow_bench: Bench,
     assert flow_bench.controller.get("/v1/routers/1/diff")["different"] == []
 
 
+def test_a_switch_that_answers_late_is_read_back_as_often_as_any(ovs: Ovs, tmp_path: Path) -> None:
+    # A late answer is none that is missing, however busy the machine is.
+    settings = "answer_within = 60\nread_back_every = 1"
+    with Controller(ovs, tmp_path, settings) as controller, Proxy(ovs, 6654, OPENFLOW_PORT) as proxy:
+        bench = carrying_by_flow(ovs, controller)
+        bench.snapshot(binding(lifetime=3600), binding(home_address=IPV4_HOME_ADDRESS, lifetime=3600))
+        proxy.late = 1.2
+
+        def carried() -> bool:
+            flow_states(bench)  # leases go on
+            return not any("table=1," in flow and "actions=drop" in flow for flow in bench.flows())
+
+        for _ in range(2):  # the second time, after a reading that was answered late
+            ovs.ofctl("mod-flows", "br0", "table=1,actions=drop")  # of which a switch tells nobody
+            wait_for("the flows are as before", carried)
+
+
 def test_ipv4_stays_with_the_home_agent_where_the_router_cannot_carry_it(flow_bench: Bench) -> None:
     bench, problem = flow_bench, "the kernel does not forward IPv4"
     stays = ["active", "pending"]
