@@ -33,7 +33,7 @@ MANAGEMENT_PREFIX_LENGTH = 24
 OPENFLOW_PORT = 6653
 
 
-LENGTHS = {"64": "24", "128": "32"}
+LENGTHS = {"48": "16", "64": "24", "128": "32"}
 
 
 def ipv4(address: str) -> str:

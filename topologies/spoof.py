@@ -50,21 +50,20 @@ def udp(source: str, destination: str, port: int, payload: bytes) -> bytes:
     return ipv6(source, destination, socket.IPPROTO_UDP, struct.pack("!HHHH", port, port, length, sum_) + payload)
 
 
+def tunnel_packet(outer: tuple[str, str], inner: tuple[str, str], port: int, payload: bytes) -> bytes:
+    """Return a tunnel packet with a UDP datagram in it; `outer`, `inner`: source and destination, all of one family."""
+    if ":" in outer[1]:
+        return ipv6(*outer, socket.IPPROTO_IPV6, udp(*inner, port, payload))
+    # Without a checksum, which is optional over IPv4 (RFC 768).
+    datagram = struct.pack("!HHHH", port, port, 8 + len(payload), 0) + payload
+    return ipv4(*outer, IP_IN_IP, ipv4(*inner, socket.IPPROTO_UDP, datagram))
+
+
 def send(arguments: argparse.Namespace) -> None:
     """Send `count` forged packets by whatever route this node has to the outer destination, and print how many."""
-    home_address, correspondent = arguments.inner
-    care_of_address, home_agent = arguments.outer
-    label = arguments.label.encode()
-    if ":" in home_agent:
-        family = socket.AF_INET6
-        inner = udp(home_address, correspondent, arguments.port, label)
-        packet = ipv6(care_of_address, home_agent, socket.IPPROTO_IPV6, inner)
-    else:
-        family = socket.AF_INET
-        # Without a checksum, which is optional over IPv4 (RFC 768).
-        datagram = struct.pack("!HHHH", arguments.port, arguments.port, 8 + len(label), 0) + label
-        inner = ipv4(home_address, correspondent, socket.IPPROTO_UDP, datagram)
-        packet = ipv4(care_of_address, home_agent, IP_IN_IP, inner)
+    _, home_agent = arguments.outer
+    family = socket.AF_INET6 if ":" in home_agent else socket.AF_INET
+    packet = tunnel_packet(arguments.outer, arguments.inner, arguments.port, arguments.label.encode())
     with socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
         if family == socket.AF_INET6:
             raw.setsockopt(socket.IPPROTO_IPV6, IPV6_HDRINCL, 1)

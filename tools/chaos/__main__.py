@@ -23,7 +23,7 @@ from tools.chaos.verdict import judge
 from tools.demo.directory import InUse, reserved
 from tools.demo.interruption import Interrupted, raise_interrupted
 
-MINUTES, RATE, MOBILE_NODES, SHRINKING_RUNS = 10.0, 10.0, 8, 8
+MINUTES, RATE, MOBILE_NODES, SHRINKING_RUNS = 10.0, 10.0, 10, 8
 FOREVER = 1e9  # seconds
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lay out addresses and flows of the chaos network (documentation prefixes of RFC 3849 and RFC 5737)."""
+"""Lay out addresses and flows of the chaos network (documentation prefixes of RFC 3849 and RFC 5737, RFC 1918)."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,7 +10,9 @@ LINKS = (1, 2, 3)  # foreign links; link N is router N + 1's
 ROUTERS = ("r1", *(f"r{link + 1}" for link in LINKS))
 FORGED = 0xFFFF  # flow of the packets that must not come out of any tunnel
 CONTROLLERS = ("c1", "c2", "c3")
+ROUTED = 7  # number of the mobile router
 PROXIED = 8  # number of the mobile node of Proxy Mobile IPv6
+IN_IPV4 = (9, 10)  # numbers of the mobile nodes of Mobile IPv4
 CORRESPONDENT = "cn"
 GATEWAY = "mag"  # names of mobile access gateways: this, and the number of their foreign link
 
@@ -36,6 +38,21 @@ class HomeAgent:
     def management(self) -> str:
         """Return its address on the management network."""
         return f"192.0.2.{self.number}"
+
+
+@dataclass(frozen=True)
+class Ipv4HomeAgent(HomeAgent):
+    """Describe a home agent of Mobile IPv4 (RFC 5944), whose home link has IPv4 addresses."""
+
+    @property
+    def prefix(self) -> str:
+        """Return the home prefix."""
+        return at.ipv4(super().prefix)
+
+    @property
+    def address(self) -> str:
+        """Return the home agent's address on its home link."""
+        return at.ipv4(super().address)
 
 
 @dataclass(frozen=True)
@@ -66,9 +83,29 @@ class MobileNode:
         return f"{self.home_agent.address[:-1]}{0x100 + self.number:x}"
 
     @property
-    def binding(self) -> str:
-        """Return what its binding is called by."""
+    def host(self) -> str:
+        """Return the name of the node that sends and receives its traffic."""
+        return self.name
+
+    @property
+    def address(self) -> str:
+        """Return the address of its traffic."""
         return self.home_address
+
+    @property
+    def binding(self) -> str:
+        """Return what the binding of its traffic is called by."""
+        return self.home_address
+
+    @property
+    def bindings(self) -> tuple[str, ...]:
+        """Return what all its bindings are called by."""
+        return (self.binding,)
+
+    @property
+    def correspondent(self) -> str:
+        """Return the correspondent node's address in the family of its home address."""
+        return at.CORRESPONDENT
 
     @property
     def links(self) -> tuple[int, int]:
@@ -87,6 +124,36 @@ class MobileNode:
     def home_interface(self) -> str:
         """Return the name of its interface on the home link."""
         return f"{self.name}-home"
+
+
+@dataclass(frozen=True)
+class MobileRouter(MobileNode):
+    """Describe a mobile router (RFC 3963). Its traffic is that of a node in its mobile network."""
+
+    @property
+    def host(self) -> str:
+        """Return the name of the node in the mobile network."""
+        return f"net{self.number}"
+
+    @property
+    def address(self) -> str:
+        """Return that node's address."""
+        return at.MOBILE_NETWORK_NODE
+
+    @property
+    def binding(self) -> str:
+        """Return the mobile network's prefix."""
+        return at.MOBILE_NETWORK
+
+    @property
+    def bindings(self) -> tuple[str, ...]:
+        """Return its home address, too."""
+        return self.home_address, self.binding
+
+    @property
+    def network_interface(self) -> str:
+        """Return the name of its interface to the mobile network."""
+        return f"{self.name}-net"
 
 
 @dataclass(frozen=True)
@@ -111,6 +178,25 @@ class ProxiedNode(MobileNode):
         return f"{GATEWAY}{link}"
 
 
+@dataclass(frozen=True)
+class Ipv4MobileNode(MobileNode):
+    """Describe a mobile node of Mobile IPv4 with co-located care-of addresses."""
+
+    @property
+    def home_address(self) -> str:
+        """Return the home address."""
+        return f"{self.home_agent.address[:-1]}{100 + self.number}"
+
+    @property
+    def correspondent(self) -> str:
+        """Return the correspondent node's address in the family of its home address."""
+        return at.ipv4(at.CORRESPONDENT)
+
+    def care_of_address(self, link: int) -> str:
+        """Return its address on a foreign link."""
+        return f"{at.ipv4(at.foreign_gateway(link))[:-1]}{100 + self.number}"
+
+
 class Flow(NamedTuple):
     """Describe one direction of the traffic between two nodes."""
 
@@ -123,7 +209,7 @@ class Flow(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """Say how large the network is."""
+    """Say how large the network is. `home_agents`: those of Mobile IPv6."""
 
     home_agents: tuple[HomeAgent, ...]
     mobile_nodes: tuple[MobileNode, ...]
@@ -135,21 +221,57 @@ class Plan:
         return tuple(node for node in self.mobile_nodes if isinstance(node, ProxiedNode))
 
     @property
+    def mobile_routers(self) -> tuple[MobileRouter, ...]:
+        """Return the mobile routers."""
+        return tuple(node for node in self.mobile_nodes if isinstance(node, MobileRouter))
+
+    @property
     def anchors(self) -> tuple[HomeAgent, ...]:
         """Return home agents and local mobility anchors."""
-        return (*self.home_agents, *dict.fromkeys(node.home_agent for node in self.proxied))
+        return tuple(dict.fromkeys([*self.home_agents, *(node.home_agent for node in self.mobile_nodes)]))
+
+    @property
+    def ipv4_home_agents(self) -> tuple[Ipv4HomeAgent, ...]:
+        """Return the home agents of Mobile IPv4."""
+        return tuple(each for each in self.anchors if isinstance(each, Ipv4HomeAgent))
+
+    @property
+    def local_mobility_anchors(self) -> tuple[LocalMobilityAnchor, ...]:
+        """Return the local mobility anchors."""
+        return tuple(each for each in self.anchors if isinstance(each, LocalMobilityAnchor))
+
+    def prefixes(self, anchor: HomeAgent) -> list[str]:
+        """Return the prefixes that are routed to an anchor: its own, and its mobile routers' networks."""
+        return [anchor.prefix, *(node.binding for node in self.mobile_routers if node.home_agent == anchor)]
 
     def flows(self) -> list[Flow]:
         """Return all flows: each mobile node and the correspondent node, and each with a further mobile node."""
-        ends = [(CORRESPONDENT, node.name) for node in self.mobile_nodes]
+        nodes = self.mobile_nodes
+        ends = [((CORRESPONDENT, node.correspondent), (node.name, node.address)) for node in nodes]
         ends += [
-            (one.name, other.name) for one, other in zip(self.mobile_nodes[::2], self.mobile_nodes[1::2], strict=False)
+            ((one.name, one.address), (other.name, other.address))
+            for one, other in zip(nodes[::2], nodes[1::2], strict=False)
         ]
-        addresses = {CORRESPONDENT: at.CORRESPONDENT} | {node.name: node.home_address for node in self.mobile_nodes}
         ways = [way for one, other in ends for way in ((one, other), (other, one))]
         return [
-            Flow(number, source, destination, addresses[source], addresses[destination])
-            for number, (source, destination) in enumerate(ways)
+            Flow(number, source, destination, source_address, destination_address)
+            for number, ((source, source_address), (destination, destination_address)) in enumerate(ways)
+        ]
+
+    def forgeries(self) -> list[tuple[str, str, str, str]]:
+        """Return tunnels' pairs that are wrong: a mobile node's care-of address, another's home agent and address.
+
+        Outer source, outer destination, inner source, inner destination.
+        """
+        families = [
+            [node for node in self.mobile_nodes if isinstance(node, Ipv4MobileNode) is in_ipv4]
+            for in_ipv4 in (False, True)
+        ]
+        return [
+            (one.care_of_address(one.links[0]), other.home_agent.address, other.address, other.correspondent)
+            for nodes in families
+            if len(nodes) > 1
+            for one, other in zip(nodes, [*nodes[1:], nodes[0]], strict=True)
         ]
 
     def mobile_node(self, name: str) -> MobileNode | None:
@@ -157,15 +279,21 @@ class Plan:
         return next((node for node in self.mobile_nodes if node.name == name), None)
 
 
-def plan(mobile_nodes: int = 8) -> Plan:
-    """Return a network of so many mobile nodes, half of them at each of two home agents; the eighth is proxied.
+def plan(mobile_nodes: int = 10) -> Plan:
+    """Return a network of so many mobile nodes, the first ones at two home agents of Mobile IPv6 by turns.
 
-    Neighbours in number, who talk to each other, have different home agents.
+    The seventh is a mobile router, the eighth is proxied, the ninth and tenth have a home agent of Mobile IPv4.
+    Neighbours in number, who talk to each other, have different anchors, but for the last two.
     """
     home_agents = HomeAgent("ha1", 9), HomeAgent("ha2", 8)
-    nodes = [MobileNode(each, home_agents[each % 2]) for each in range(1, mobile_nodes + 1)]
-    if mobile_nodes >= PROXIED:
-        nodes[PROXIED - 1] = ProxiedNode(PROXIED, LocalMobilityAnchor("lma", 7))
+    anchor, home_agent = LocalMobilityAnchor("lma", 7), Ipv4HomeAgent("ha3", 6)
+    others: dict[int, MobileNode] = {
+        ROUTED: MobileRouter(ROUTED, home_agents[ROUTED % 2]),
+        PROXIED: ProxiedNode(PROXIED, anchor),
+        **{number: Ipv4MobileNode(number, home_agent) for number in IN_IPV4},
+    }
+    numbers = range(1, mobile_nodes + 1)
+    nodes = (others.get(number) or MobileNode(number, home_agents[number % 2]) for number in numbers)
     return Plan(home_agents, tuple(nodes))
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """List the faults, with what each may cost: data. `docs/reliability.md` shows this table."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tools.chaos.acts import Act, hosts, inputs, links, nothing, processes, switches
@@ -16,10 +17,12 @@ PROCESSES, NETWORK, HOST, SWITCH, INPUT = "process", "network", "host", "switch"
 class Fault:
     """Describe a fault.
 
-    targets: names. `{router}`, `{home_agent}`, `{anchor}` (a home agent or local mobility anchor), `{gateway}` (a
-    mobile access gateway) and `{controller}` stand for each of them. seconds: how long it lasts, at least and at most.
-    loss: what may be lost, None if nothing may; where it is a router's, on its links only. agrees: seconds after all is
-    direct again within which everything that is asked says so.
+    targets: names, with commas between them. `{router}`, `{home_agent}` (of Mobile IPv6), `{ipv4_home_agent}`,
+    `{local_mobility_anchor}`, `{anchor}` (any of these), `{gateway}` (a mobile access gateway), `{mobile_router}` and
+    `{controller}` stand for each of them. seconds: how long it lasts, at least and at most. loss: what may be lost,
+    None if nothing may; where it is a router's, on its links only. agrees: seconds after all is direct again within
+    which everything that is asked says so. alone: nothing else may be broken at the same time, as hoaflow alone knows
+    the bindings then.
     """
 
     name: str
@@ -30,17 +33,26 @@ class Fault:
     seconds: tuple[float, float]
     loss: Loss | None = None
     agrees: float = AGREES
+    alone: bool = False
 
     def targets_in(self, plan: Plan) -> list[str]:
         """Return the names of all that it may befall."""
         names = {"router": plan.routers, "controller": CONTROLLERS}
         names["home_agent"] = tuple(each.name for each in plan.home_agents)
+        names["ipv4_home_agent"] = tuple(each.name for each in plan.ipv4_home_agents)
+        names["local_mobility_anchor"] = tuple(each.name for each in plan.local_mobility_anchors)
         names["anchor"] = tuple(each.name for each in plan.anchors)
         names["gateway"] = tuple(node.gateway(link) for node in plan.proxied for link in node.links)
-        for word, found in names.items():
-            if f"{{{word}}}" in self.targets:
-                return [self.targets.format(**{word: each}) for each in found]
-        return [self.targets]
+        names["mobile_router"] = tuple(each.name for each in plan.mobile_routers)
+        return [target for wanted in self.targets.split(", ") for target in _named(wanted, names)]
+
+
+def _named(wanted: str, names: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return a target, or one for each name that its word in braces stands for."""
+    for word, found in names.items():
+        if f"{{{word}}}" in wanted:
+            return [wanted.format(**{word: each}) for each in found]
+    return [wanted]
 
 
 def places(target: str) -> frozenset[str]:
@@ -52,7 +64,7 @@ def places(target: str) -> frozenset[str]:
         return frozenset({f"link{int(name[1:]) - 1}"})
     if name.startswith(GATEWAY):
         return frozenset({f"mn{PROXIED}"})
-    return frozenset({name}) if name.startswith(("ha", "lma")) else frozenset()
+    return frozenset({name}) if name.startswith(("ha", "lma", "mn")) else frozenset()
 
 
 SHORT, MEDIUM, LONG = (1.0, 5.0), (2.0, 15.0), (5.0, 40.0)
@@ -62,8 +74,11 @@ MENDED = Loss(10.0)  # what only lasts until somebody mends it, on a busy machin
 ENDS = Loss(15.0, after_end=True)
 
 
-# A gateway that starts again asks who is there, and registers them.
+# A gateway that starts again asks who is there, and registers them; a mobile router registers itself.
 SERVES = Loss(5.0, after_end=True)
+# A home agent of Mobile IPv4 has no journal: once it has ended, only hoaflow knows its bindings until mobile nodes have
+# registered anew; their packets go direct all the same. The others' bindings are in a journal, or asked for.
+KEEPS, FORGETS = "{home_agent}, {local_mobility_anchor}", "{ipv4_home_agent}"
 # What a tunnel on the narrower link does not carry is lost until its sender has been told.
 TOLD = Loss(2.0, over=links.NARROW - 40)
 
@@ -81,10 +96,9 @@ def _clocks(whose: str, targets: str) -> tuple[Fault, Fault]:
     )
 
 
-def _short_of_memory(whose: str, targets: str) -> tuple[Fault]:
+def _short_of_memory(whose: str, targets: str) -> Fault:
     """Return the fault of a program that gets no more memory."""
-    begin, end = processes.little_memory, processes.much_memory
-    return (Fault(f"{whose} without memory", PROCESSES, targets, begin, end, MEDIUM),)
+    return Fault(f"{whose} without memory", PROCESSES, targets, processes.little_memory, processes.much_memory, MEDIUM)
 
 
 def _on_anchor(what: str, *command: str) -> Fault:
@@ -93,8 +107,18 @@ def _on_anchor(what: str, *command: str) -> Fault:
 
 
 def _on_home_agent(what: str, *command: str) -> Fault:
-    """Return a fault of a home agent's home link, which no other anchor has."""
+    """Return a fault of a home agent's home link, which no other anchor has, and which the home agent mends."""
     return Fault(f"home agent's {what}", HOST, "{home_agent}", hosts.on_host(*command), nothing, SHORT, MENDED)
+
+
+def _in_ipv4_endpoint(what: str, *command: str) -> Fault:
+    """Return a fault inside a router's endpoints for home agents of Mobile IPv4."""
+    return Fault(f"IPv4 endpoint's {what}", HOST, "{router}", hosts.inside_ipv4(*command), nothing, SHORT, MENDED)
+
+
+def _on_ipv4_home_agent(what: str, begin: Act) -> Fault:
+    """Return a fault of what a home agent of Mobile IPv4 has set up on its host."""
+    return Fault(f"IPv4 home agent's {what}", HOST, "{ipv4_home_agent}", begin, nothing, SHORT, MENDED)
 
 
 def _flows(name: str, command: str, flow: str, loss: Loss | None = MENDED) -> Fault:
@@ -104,8 +128,11 @@ def _flows(name: str, command: str, flow: str, loss: Loss | None = MENDED) -> Fa
 
 _NARROW, _USUAL, _JUMBO = map(links.core_mtu, (links.NARROW, links.USUAL, links.JUMBO))
 _CUT, _MEND = links.core_drops, links.core_carries
+_CUT_NETWORK, _MEND_NETWORK = links.network_drops, links.network_carries
 _FEW, _MANY = processes.few_descriptors, processes.many_descriptors
 _REFUSING, _EVICTING, _UNLIMITED = switches.limit_flows("refuse"), switches.limit_flows("evict"), switches.no_limit
+_LINK_DOWN, _LINK_UP = (hosts.on_host("ip", "link", "set", "dev", "{host}-home", how) for how in ("down", "up"))
+_RELEARN, _RICH = processes.restart_and_relearn, processes.much_memory_and_relearn
 _USURP, _GIVE_WAY = switches.usurp, switches.give_way
 _TWIN, _NO_TWIN = inputs.second_bridge, inputs.no_second_bridge
 
@@ -113,21 +140,26 @@ TABLE = (
     Fault("controller killed", PROCESSES, "{controller}", processes.kill, processes.restart, MEDIUM),
     Fault("controller stopped", PROCESSES, "{controller}", processes.stop, processes.resume, LONG),
     Fault("controller restarted", PROCESSES, "{controller}", processes.end, processes.restart, SHORT),
-    *_short_of_memory("controller", "{controller}"),
+    _short_of_memory("controller", "{controller}"),
     Fault("controller without descriptors", PROCESSES, "{controller}", _FEW, _MANY, MEDIUM),
     Fault("bridge killed", PROCESSES, "bridge-{anchor}", processes.kill, processes.restart, LONG),
     Fault("bridge stopped", PROCESSES, "bridge-{anchor}", processes.stop, processes.resume, LONG),
     Fault("bridge restarted", PROCESSES, "bridge-{anchor}", processes.end, processes.restart, SHORT),
-    *_short_of_memory("bridge", "bridge-{anchor}"),
+    _short_of_memory("bridge", "bridge-{anchor}"),
     Fault("bridge without descriptors", PROCESSES, "bridge-{anchor}", _FEW, _MANY, MEDIUM),
-    Fault("anchor killed", PROCESSES, "{anchor}", processes.kill, processes.restart, MEDIUM),
+    Fault("anchor killed", PROCESSES, KEEPS, processes.kill, processes.restart, MEDIUM),
+    Fault("IPv4 home agent killed", PROCESSES, FORGETS, processes.kill, _RELEARN, SHORT, alone=True),
+    Fault("IPv4 home agent restarted", PROCESSES, FORGETS, processes.end, _RELEARN, SHORT, alone=True),
     Fault("anchor stopped", PROCESSES, "{anchor}", processes.stop, processes.resume, MEDIUM),
-    *_short_of_memory("anchor", "{anchor}"),
+    _short_of_memory("anchor", KEEPS),
+    Fault("IPv4 home agent without memory", PROCESSES, FORGETS, processes.little_memory, _RICH, SHORT, alone=True),
     Fault("anchor without descriptors", PROCESSES, "{anchor}", _FEW, _MANY, MEDIUM),
     Fault("home agent's disk full", PROCESSES, "{home_agent}", processes.fill_disk, processes.free_disk, MEDIUM),
     Fault("gateway killed", PROCESSES, "{gateway}", processes.kill, processes.restart, MEDIUM, SERVES),
     Fault("gateway stopped", PROCESSES, "{gateway}", processes.stop, processes.resume, MEDIUM),
-    *_short_of_memory("tunnel agent", "agent-{router}"),
+    Fault("mobile router killed", PROCESSES, "{mobile_router}", processes.kill, processes.restart, MEDIUM, SERVES),
+    Fault("mobile router stopped", PROCESSES, "{mobile_router}", processes.stop, processes.resume, MEDIUM),
+    _short_of_memory("tunnel agent", "agent-{router}"),
     Fault("tunnel agent without descriptors", PROCESSES, "agent-{router}", _FEW, _MANY, MEDIUM),
     Fault("tunnel agent killed", PROCESSES, "agent-{router}", processes.kill, processes.restart, LONG),
     Fault("tunnel agent stopped", PROCESSES, "agent-{router}", processes.stop, processes.resume, LONG),
@@ -163,6 +195,7 @@ TABLE = (
     Fault("two next hops of equal cost", NETWORK, "{router}", links.two_next_hops, links.one_next_hop, MEDIUM),
     Fault("anchor cut off from the core", NETWORK, "{anchor}", _CUT, _MEND, MEDIUM, ENDS),
     Fault("gateway's link down", NETWORK, "{gateway}", links.gateway_down, links.gateway_up, MEDIUM, ENDS),
+    Fault("mobile network cut off", NETWORK, "{mobile_router}", _CUT_NETWORK, _MEND_NETWORK, SHORT, ENDS),
     Fault("next hop's MAC changed", NETWORK, "{router}", links.next_hop_changes, nothing, SHORT, MENDED),
     Fault("next hop silent", NETWORK, "{router}", links.next_hop_silent, links.core_carries, SHORT, ENDS),
     Fault("nftables flushed (router)", HOST, "{router}", hosts.flush_firewall, nothing, SHORT, MENDED),
@@ -175,9 +208,20 @@ TABLE = (
     _inside("rules flushed", "ip", "-6", "rule", "flush"),
     _inside("routes flushed", "ip", "-6", "route", "flush", "table", "main"),
     _inside("sysctls reset", "sysctl", "-qw", "net.ipv6.conf.all.forwarding=0"),
+    _in_ipv4_endpoint("qdisc deleted", "tc", "qdisc", "del", "dev", "tout", "clsact"),
+    _in_ipv4_endpoint("rules flushed", "ip", "-4", "rule", "flush"),
+    _in_ipv4_endpoint("routes flushed", "ip", "-4", "route", "flush", "table", "101"),
+    _in_ipv4_endpoint("sysctls reset", "sysctl", "-qw", "net.ipv4.ip_forward=0"),
+    Fault("IPv4 endpoint's maps emptied", HOST, "{router}", hosts.empty_maps_of_endpoints, nothing, SHORT, MENDED),
     Fault("endpoint deleted", HOST, "{router}", hosts.delete_endpoint, hosts.set_up_again, SHORT, MENDED),
-    _on_home_agent("home link down", "ip", "link", "set", "dev", "{host}-home", "down"),
+    Fault("home agent's home link down", HOST, f"{{home_agent}}, {FORGETS}", _LINK_DOWN, _LINK_UP, SHORT, ENDS),
     _on_home_agent("addresses flushed", "ip", "-6", "address", "flush", "dev", "{host}-home"),
+    _on_ipv4_home_agent("addresses flushed", hosts.on_host("ip", "-4", "address", "flush", "dev", "{host}-home")),
+    _on_ipv4_home_agent("rules flushed", hosts.on_host("ip", "-4", "rule", "flush")),
+    _on_ipv4_home_agent("tunnel routes flushed", hosts.on_host("ip", "-4", "route", "flush", "proto", "16")),
+    _on_ipv4_home_agent("sysctls reset", hosts.on_host("sysctl", "-qw", "net.ipv4.ip_forward=0")),
+    _on_ipv4_home_agent("qdisc deleted", hosts.on_host("tc", "qdisc", "del", "dev", "hoaflow-in", "clsact")),
+    _on_ipv4_home_agent("maps emptied", hosts.empty_maps_of_home_agent),
     _on_anchor("rules flushed", "ip", "-6", "rule", "flush"),
     _on_anchor("tunnel routes flushed", "ip", "-6", "route", "flush", "proto", "16"),
     _on_anchor("sysctls reset", "sysctl", "-qw", "net.ipv6.conf.all.forwarding=0"),

@@ -15,7 +15,7 @@ from hoaflow.client.access import Access
 from hoaflow.client.client import Northbound
 from hoaflow.errors import HoaflowError
 from tests.support.waiting import wait_for
-from tools.chaos.addresses import CONTROLLERS, MobileNode, Plan, ProxiedNode, management_controller
+from tools.chaos.addresses import CONTROLLERS, CORRESPONDENT, MobileNode, Plan, ProxiedNode, management_controller
 from tools.chaos.network import ChaosTopo
 from tools.chaos.pace import Pace, load
 from tools.chaos.programs import URLS, Program, described, disk, module
@@ -220,10 +220,12 @@ class Lab:
         except HoaflowError as error:
             return [f"{controller} does not answer: {error}"]
         for node in self.plan.mobile_nodes:
-            explained = self.ask(controller, f"/v1/bindings/{node.home_address}/explain") or {"path": "unknown"}
             expected = "home" if self.where[node.name] == HOME else "direct"
-            if explained["path"] != expected:
-                found.append(f"{controller} says of {node.name}: {explained['path']}, not {expected}: {explained}")
+            for address in sorted({node.home_address, node.address}):
+                unknown = {"path": "unknown", "reason": "it does not answer"}
+                said = self.ask(controller, f"/v1/bindings/{address}/explain") or unknown
+                if said["path"] != expected:
+                    found.append(f"{controller} says of {node.name}: {said['path']}, not {expected}: {said['reason']}")
         return found
 
     def doctors_objections(self, router: str) -> list[str]:
@@ -237,7 +239,9 @@ class Lab:
 
     def all_active(self) -> bool:
         """Tell whether every controller says of every mobile node away from home that its binding is active."""
-        away = {node.binding for node in self.plan.mobile_nodes if self.where.get(node.name) != HOME}
+        away = {
+            binding for node in self.plan.mobile_nodes if self.where.get(node.name) != HOME for binding in node.bindings
+        }
         return all(
             (states := self.states(name)) is not None and all(states.get(address) == "active" for address in away)
             for name in CONTROLLERS
@@ -262,20 +266,16 @@ class Lab:
 
     def start_traffic(self, rate: float) -> None:
         """Start to send and to record."""
-        mobile = self.plan.mobile_nodes
+        hosts = {CORRESPONDENT: CORRESPONDENT} | {node.name: node.host for node in self.plan.mobile_nodes}
         nodes = {
-            "cn",
             "stranger",
             "core",
-            *(node.name for node in mobile),
+            *hosts.values(),
             *(node for node, _ in self.points()),
         }
-        forgeries = [
-            (one.care_of_address(one.links[0]), other.home_agent.address, other.home_address, at.CORRESPONDENT)
-            for one, other in zip(mobile, [*mobile[1:], mobile[0]], strict=True)
-        ]
         namespaces = {node: self.bed.namespace(node) for node in sorted(nodes)}
-        job = Job(namespaces, self.points(), self.plan.flows(), forgeries, rate, 5.0, str(self.records))
+        flows, forgeries = self.plan.flows(), self.plan.forgeries()
+        job = Job(namespaces, hosts, self.points(), flows, forgeries, rate, 5.0, str(self.records))
         file = self.directory / "job.json"
         file.write_text(job.dump())
         self.bed.start("pulse", module("tools.chaos.pulse", str(self.beats))).wait_for("event=ready", START_TIMEOUT)

@@ -1,22 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tell where mobile nodes were, and which places a flow's packets depended on: pure."""
 
-import socket
 from bisect import bisect_right
 from collections.abc import Iterable
 
 from tools.chaos.addresses import Flow, MobileNode, Plan
-from tools.chaos.packets import Kind, Record
+from tools.chaos.packets import Kind, Record, octets
 from tools.chaos.timeline import Move
 
 
-def octets(address: str) -> bytes:
-    """Return an IPv6 address as it stands in packets."""
-    return socket.inet_pton(socket.AF_INET6, address)
-
-
 class Location:
-    """Follow each mobile node by its moves, and by the Binding Acknowledgements that it got.
+    """Follow each mobile node by its moves, and by the replies that its registrations got.
 
     Places are `cn`, `link1` and so on, the names of mobile nodes and of home agents.
     """
@@ -27,7 +21,9 @@ class Location:
         for move in sorted(moves, key=lambda move: move.at):
             self.moves[move.node].append(move)
         self.registered: dict[str, list[tuple[float, bytes]]] = {node.name: [] for node in plan.mobile_nodes}
-        self._owner = {octets(node.binding.partition("/")[0]): node.name for node in plan.mobile_nodes}
+        self._owner = {
+            octets(binding.partition("/")[0]): node.name for node in plan.mobile_nodes for binding in node.bindings
+        }
         for record in records:
             if record.kind is Kind.REGISTERED and record.outer_source in self._owner:
                 self.registered[self._owner[record.outer_source]].append((record.at, record.outer_destination))

@@ -10,7 +10,10 @@ from tests.support.etcd import ETCD
 from tools.chaos.addresses import (
     CONTROLLERS,
     HomeAgent,
+    Ipv4HomeAgent,
+    Ipv4MobileNode,
     MobileNode,
+    MobileRouter,
     Plan,
     ProxiedNode,
     management_controller,
@@ -20,6 +23,7 @@ from topologies.ovs_router import BRIDGE
 from topologies.tokens import Tokens
 
 LEASE, LIFETIME = 10, 60  # seconds
+CONSOLE = "127.0.0.1:7777"
 SNAPSHOT = 10  # seconds between snapshots, so that many of them race with reports
 KEY = "686f61666c6f77206f6e6c7920696e2061206c61"  # of this emulation only
 URLS = tuple(f"http://{management_controller(number)}:8080" for number in range(1, len(CONTROLLERS) + 1))
@@ -47,10 +51,10 @@ def disk(directory: Path, name: str) -> Path:
 def described(plan: Plan, dpids: Mapping[str, str], directory: Path) -> tuple[dict[str, Program], Tokens]:
     """Return all programs by name, and the tokens of the REST API. `dpids`: the routers' datapath ids by name."""
     first, *_ = plan.home_agents
-    others = {
-        f"bridge-{each.name}": f'may = "bridge"\nhome_agent = "{each.address}"\nhome_prefixes = ["{each.prefix}"]\n'
-        for each in plan.anchors
-    } | dict.fromkeys(CONTROLLERS, 'may = "member"\n')
+    others = dict.fromkeys(CONTROLLERS, 'may = "member"\n')
+    for each in plan.anchors:
+        prefixes = ", ".join(f'"{prefix}"' for prefix in plan.prefixes(each))
+        others[f"bridge-{each.name}"] = f'may = "bridge"\nhome_agent = "{each.address}"\nhome_prefixes = [{prefixes}]\n'
     tokens = Tokens(directory, first.address, [first.prefix], dpids, others)
     return dict(_Description(plan, tokens, directory).programs()), tokens
 
@@ -69,12 +73,17 @@ class _Description:
         for each in self._plan.home_agents:
             yield each.name, self._home_agent(each)
             yield f"bridge-{each.name}", self._bridge(each)
+        for each in self._plan.ipv4_home_agents:
+            yield each.name, self._ipv4_home_agent(each)
+            yield f"bridge-{each.name}", self._bridge(each, "--protocol", "mipv4", "--console", CONSOLE)
         for router in self._plan.routers:
             own = ["run", "--bridge", BRIDGE, "--token-file", str(self._tokens.file(router)), "--log-addresses"]
             yield f"agent-{router}", Program(router, module("hoaflow.router", *own, "--controller", *URLS))
         for node in self._plan.mobile_nodes:
             if isinstance(node, ProxiedNode):
                 yield from self._proxy_mobility(node)
+            elif isinstance(node, Ipv4MobileNode):
+                yield node.name, self._ipv4_mobile_node(node)
             else:
                 yield node.name, self._mobile_node(node)
 
@@ -105,13 +114,24 @@ class _Description:
 
     def _home_agent(self, home_agent: HomeAgent) -> Program:
         name = home_agent.name
+        networks = self._directory / f"{name}-mobile-networks.toml"
+        mobile_routers = [node for node in self._plan.mobile_routers if node.home_agent == home_agent]
+        networks.write_text("".join(f'"{node.home_address}" = ["{node.binding}"]\n' for node in mobile_routers))
+        own = ["--journal", str(disk(self._directory, name) / "journal"), "--mobile-networks", str(networks)]
+        return self._any_home_agent(home_agent, *own)
+
+    def _ipv4_home_agent(self, home_agent: Ipv4HomeAgent) -> Program:
+        return self._any_home_agent(home_agent, "--protocol", "mipv4", "--console", CONSOLE)
+
+    def _any_home_agent(self, home_agent: HomeAgent, *options: str) -> Program:
         own = ["--home-agent", home_agent.address, "--home-prefix", home_agent.prefix, "--log-addresses"]
-        own += ["--home-link", f"{name}-home", "--keys", str(self._keys_of(home_agent))]
-        own += ["--journal", str(disk(self._directory, name) / "journal"), "--metrics", "127.0.0.1:9109"]
-        return Program(name, module("hoaflow.home_agent", *own), "event=started ")
+        own += ["--home-link", f"{home_agent.name}-home", "--keys", str(self._keys_of(home_agent))]
+        own += ["--metrics", "127.0.0.1:9109", *options]
+        return Program(home_agent.name, module("hoaflow.home_agent", *own), "event=started ")
 
     def _bridge(self, anchor: HomeAgent, *options: str) -> Program:
-        own = ["--home-agent", anchor.address, "--home-prefix", anchor.prefix, *options, "--lease", str(LEASE)]
+        own = [word for prefix in self._plan.prefixes(anchor) for word in ("--home-prefix", prefix)]
+        own += ["--home-agent", anchor.address, *options, "--lease", str(LEASE)]
         own += ["--snapshot", str(SNAPSHOT), "--token-file", str(self._tokens.file(f"bridge-{anchor.name}"))]
         return Program(anchor.name, module("ha_bridge", *own, "--log-addresses", "--controller", *URLS))
 
@@ -119,10 +139,20 @@ class _Description:
         own = ["--home-address", node.home_address, "--home-agent", node.home_agent.address]
         own += ["--home-link", node.home_interface, "--keys", str(self._keys_of(node.home_agent))]
         own += ["--lifetime", str(LIFETIME)]
+        own += ["--mobile-network", node.binding] if isinstance(node, MobileRouter) else []
         for link in node.links:
             address = f"{node.care_of_address(link)}/64,{at.foreign_gateway(link)}"
             own += ["--foreign-link", f"{node.interface(link)}={address}"]
         return Program(node.name, module("topologies.mobile_node", *own), '"started"')
+
+    def _ipv4_mobile_node(self, node: Ipv4MobileNode) -> Program:
+        own = ["--home-address", f"{node.home_address}/24", "--home-agent", node.home_agent.address]
+        own += ["--home-link", node.home_interface, "--keys", str(self._keys_of(node.home_agent))]
+        own += ["--lifetime", str(LIFETIME)]
+        for link in node.links:
+            address = f"{node.care_of_address(link)}/24,{at.ipv4(at.foreign_gateway(link))}"
+            own += ["--foreign-link", f"{node.interface(link)}={address}"]
+        return Program(node.name, module("topologies.ipv4_mobile_node", *own), '"started"')
 
     def _proxy_mobility(self, node: ProxiedNode) -> Iterator[tuple[str, Program]]:
         """Yield a proxied mobile node's anchor, with its bridge, and gateways."""

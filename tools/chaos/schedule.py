@@ -78,7 +78,7 @@ def steps(seed: int, plan: Plan, faults: Sequence[Fault], fast: bool = False) ->
             random.choice([f for f in faults if f.kind == random.choice(kinds)] or faults) for _ in range(count)
         ]
         injected = [_injected(random, each, plan, fast) for each in chosen_faults]
-        if len({_node(each.target) for each in injected}) < len(injected):
+        if len({_node(each.target) for each in injected}) < len(injected) or any(each.alone for each in chosen_faults):
             injected = injected[:1]  # what one fault ends, another can't befall
         moves = [_moved(random, plan) for _ in range(random.randint(0, MOVES))]
         yield Step(tuple(injected), tuple({each.node: each for each in moves}.values()))

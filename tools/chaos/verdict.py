@@ -17,8 +17,8 @@ from itertools import pairwise
 
 from tools.chaos.addresses import FORGED, Flow, Plan
 from tools.chaos.evidence import Evidence, Packet, Verdict, Violation, follow
-from tools.chaos.location import Location, octets
-from tools.chaos.packets import NOWHERE, Kind, Record, size
+from tools.chaos.location import Location
+from tools.chaos.packets import NOWHERE, Kind, Record, octets, size
 from tools.chaos.timeline import LEASE_ENDS, RECOVERED, Claim, Move
 
 LEAD = 0.5  # seconds before a fault or move that belong to it: packets under way are lost with what they are on
@@ -123,7 +123,7 @@ def _excuse(evidence: Evidence, location: Location, flow: Flow, sent: Record) ->
     at = sent.at
     settled = max((each for each in evidence.settled if each <= at), default=0.0)
     for each in evidence.disturbances:
-        until = each.may_lose_until(evidence.pace, size(flow.source, sent.number))
+        until = each.may_lose_until(evidence.pace, size(flow, sent.number))
         if each.loss is not None and settled <= each.start and each.start - LEAD <= at <= until:
             around = location.places(flow, at) | location.places(flow, each.start)
             if not each.places or each.places & around:

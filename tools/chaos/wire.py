@@ -19,7 +19,8 @@ from typing import Any, BinaryIO
 from tools.chaos.addresses import FORGED, Flow
 from tools.chaos.packets import MAGIC, PAYLOAD, PORT, Kind, Record, forged, parse, payload
 
-ETH_P_IPV6, IPV6_FREEBIND, SO_RCVBUFFORCE, CLONE_NEWNET = 0x86DD, 78, 33, 0x40000000
+ETH_P_IP, ETH_P_IPV6, SO_RCVBUFFORCE, CLONE_NEWNET = 0x0800, 0x86DD, 33, 0x40000000
+FREEBIND = {socket.AF_INET: (socket.IPPROTO_IP, 15), socket.AF_INET6: (socket.IPPROTO_IPV6, 78)}
 RECEIVE_BUFFER = 4 << 20
 FLUSH_SECONDS = 0.5
 libc = ctypes.CDLL(None, use_errno=True)
@@ -29,11 +30,13 @@ libc = ctypes.CDLL(None, use_errno=True)
 class Job:
     """Say what to send, and where to look.
 
-    namespaces: by node. points: node and interface of each link that is watched. forgeries: outer source, outer
-    destination, inner source, inner destination of packets that `stranger` sends in turn. rate: packets a second.
+    namespaces: by node. hosts: the nodes that send and receive, by the name that flows have for them. points: node and
+    interface of each link that is watched. forgeries: outer source, outer destination, inner source, inner destination
+    of packets that `stranger` sends in turn. rate: packets a second.
     """
 
     namespaces: dict[str, str]
+    hosts: dict[str, str]
     points: list[tuple[str, str]]
     flows: list[Flow]
     forgeries: list[tuple[str, str, str, str]]
@@ -61,28 +64,30 @@ class Wire:
         self._job, self._records = job, records
         self._selector = selectors.DefaultSelector()
         self._numbers = dict.fromkeys([*(flow.number for flow in job.flows), FORGED], 0)
-        by_node: dict[str, list[Flow]] = {}
-        for flow in job.flows:
-            by_node.setdefault(flow.source, []).append(flow)
-        self._senders = {}
+        ends = {flow.source_address: job.hosts[flow.source] for flow in job.flows}
+        self._senders: dict[str, socket.socket] = {}  # by address
+        self._forgers: dict[socket.AddressFamily, socket.socket] = {}
         outside = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
         for node, path in job.namespaces.items():
             _enter(path)
-            if node in by_node:
-                self._senders[node] = self._open_end(by_node[node][0].source_address)
+            for address, host in ends.items():
+                if host == node:
+                    self._senders[address] = self._open_end(address)
             for number, (where, interface) in enumerate(job.points):
                 if where == node:
                     self._open_link(interface, number)
             if node == "stranger":
-                self._forger = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW)
-                self._forger.setblocking(False)
+                for family in FREEBIND:
+                    self._forgers[family] = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)
+                    self._forgers[family].setblocking(False)
         if libc.setns(outside, CLONE_NEWNET):
             raise OSError(ctypes.get_errno(), "setns")
         os.close(outside)
 
     def _open_end(self, address: str) -> socket.socket:
-        end = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
-        end.setsockopt(socket.IPPROTO_IPV6, IPV6_FREEBIND, 1)
+        family = _family(address)
+        end = socket.socket(family, socket.SOCK_DGRAM)
+        end.setsockopt(*FREEBIND[family], 1)
         end.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
         end.setblocking(False)
         end.bind((address, PORT))
@@ -90,11 +95,12 @@ class Wire:
         return end
 
     def _open_link(self, interface: str, point: int) -> None:
-        link = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
-        link.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
-        link.setblocking(False)
-        link.bind((interface, ETH_P_IPV6))
-        self._selector.register(link, selectors.EVENT_READ, point)
+        for protocol in (ETH_P_IP, ETH_P_IPV6):  # of all protocols, what goes out would come as well
+            link = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
+            link.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
+            link.setblocking(False)
+            link.bind((interface, protocol))
+            self._selector.register(link, selectors.EVENT_READ, point)
 
     def run(self) -> None:
         """Send and record until a signal ends the process."""
@@ -127,7 +133,7 @@ class Wire:
         number = self._number(flow.number)
         self._write(Record(time.time(), Kind.SENT, 0, flow.number, number))
         try:
-            self._senders[flow.source].sendto(payload(flow, number), (flow.destination_address, PORT))
+            self._senders[flow.source_address].sendto(payload(flow, number), (flow.destination_address, PORT))
         except OSError:  # no route, no link: it is lost like any other
             return
 
@@ -138,7 +144,7 @@ class Wire:
         forgery = self._job.forgeries[number % len(self._job.forgeries)]
         self._write(Record(time.time(), Kind.SENT, 0, FORGED, number))
         try:
-            self._forger.sendto(forged(*forgery, FORGED, number), (forgery[1], 0))
+            self._forgers[_family(forgery[1])].sendto(forged(*forgery, FORGED, number), (forgery[1], 0))
         except OSError:
             return
 
@@ -161,6 +167,10 @@ class Wire:
 
     def _write(self, record: Record) -> None:
         self._records.write(record.pack())
+
+
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
 def _enter(path: str) -> None:

@@ -29,5 +29,7 @@ def _replaced(text: str, name: str, table: str) -> str:
 
 def _row(fault: Fault) -> tuple[str, ...]:
     least, most = fault.seconds
-    target = re.sub(r"\{(\w+)\}", lambda name: f"each {name[1].replace('_', ' ')}", fault.targets)
+    target = re.sub(
+        r"\{(\w+)\}", lambda word: f"each {word[1].replace('_', ' ').replace('ipv4', 'IPv4')}", fault.targets
+    )
     return fault.name, fault.kind, target, f"{least:g} to {most:g}", "none" if fault.loss is None else str(fault.loss)

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 
 from tools.chaos.addresses import FORGED, Flow, MobileNode, plan
 from tools.chaos.evidence import Evidence
-from tools.chaos.location import octets
-from tools.chaos.packets import NOWHERE, Kind, Record
+from tools.chaos.packets import NOWHERE, Kind, Record, octets
 from tools.chaos.timeline import Claim, Disturbance, Inventory, Loss, Move
 
 PLAN = plan(2)

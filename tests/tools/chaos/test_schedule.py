@@ -32,6 +32,21 @@ def test_a_mobile_node_of_proxy_mobile_ipv6_has_no_home_link() -> None:
     assert {move.link for move in moves if move.node == proxied.name} == set(proxied.links)
 
 
+def test_every_fault_befalls_something_that_is_there() -> None:
+    for each in TABLE:
+        assert each.targets_in(PLAN), each.name
+        assert not any("{" in target or "," in target for target in each.targets_in(PLAN)), each.name
+    (killed,) = chosen(["anchor killed"])
+    assert killed.targets_in(PLAN) == ["ha1", "ha2", "lma"], "the other one has no journal"
+
+
+def test_what_is_known_to_hoaflow_alone_is_broken_alone() -> None:
+    alone = {each.name for each in TABLE if each.alone}
+    seen = [step for step in islice(steps(1, PLAN, TABLE), 1000) if any(each.fault in alone for each in step.faults)]
+    assert seen
+    assert {len(step.faults) for step in seen} == {1}
+
+
 def test_only_the_chosen_faults_come_to_pass() -> None:
     kinds = {each.kind for each in TABLE if each in chosen(["switch"])}
     assert kinds == {"switch"}
@@ -60,6 +75,8 @@ def test_steps_survive_their_report() -> None:
         ("c2", set()),
         ("bridge-lma", {"lma"}),
         ("mag2", {"mn8"}),
+        ("bridge-ha3", {"ha3"}),
+        ("mn7", {"mn7"}),
     ],
 )
 def test_a_fault_is_somewhere(target: str, expected: set[str]) -> None:

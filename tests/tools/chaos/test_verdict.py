@@ -8,9 +8,8 @@ import pytest
 
 from tests.tools.chaos.played import CORE, ONE, OTHER, PLAN, Played, bare, fault
 from tools.chaos.addresses import FORGED, Flow
-from tools.chaos.location import octets
 from tools.chaos.pace import Beat, Pace
-from tools.chaos.packets import Kind, Record
+from tools.chaos.packets import Kind, Record, octets
 from tools.chaos.timeline import Claim, Inventory, Loss, Objection, Usage
 from tools.chaos.verdict import all_direct, judge
 

@@ -2,8 +2,12 @@
 """Change what programs have set up on a host, as another administrator or program would."""
 
 import json
+import sys
+from collections.abc import Callable, Sequence
 
-from hoaflow.router.endpoint import Endpoint
+from hoaflow.mobility.hairpin import EXIT
+from hoaflow.router.endpoint import TOUT, Endpoint
+from hoaflow.tunnel.tc import Hook
 from tools.chaos.acts import Act
 from tools.chaos.lab import Lab
 from topologies.ovs_router import BRIDGE
@@ -21,12 +25,39 @@ def flush_firewall(lab: Lab, target: str) -> None:
 
 def inside(*command: str) -> Act:
     """Return an act that runs a command inside each endpoint's namespace of a router."""
+    return _inside(lambda _: True, command)
 
+
+def inside_ipv4(*command: str) -> Act:
+    """Return such an act for endpoints of home agents of Mobile IPv4 alone."""
+    return _inside(lambda endpoint: endpoint.is_ipv4, command)
+
+
+def _inside(wanted: Callable[[Endpoint], bool], command: Sequence[str]) -> Act:
     def act(lab: Lab, target: str) -> None:
-        for endpoint in endpoints(lab, target):
+        for endpoint in filter(wanted, endpoints(lab, target)):
             lab.bed.run("ip", "netns", "exec", endpoint.namespace, *command, node=target)
 
     return act
+
+
+EMPTY_MAPS = """
+import sys
+from hoaflow.tunnel.tc import Hook
+from hoaflow.tunnel.tunnel_filter import TunnelMaps
+with TunnelMaps(None, sys.argv[1], Hook[sys.argv[2]]) as maps:
+    maps.remove_all(list(maps.installed()))
+"""
+
+
+def empty_maps_of_endpoints(lab: Lab, target: str) -> None:
+    """Delete all entries of the tunnel programs' maps in a router's endpoints."""
+    inside_ipv4(sys.executable, "-c", EMPTY_MAPS, TOUT, Hook.EGRESS.name)(lab, target)
+
+
+def empty_maps_of_home_agent(lab: Lab, target: str) -> None:
+    """Delete all entries of the maps of a home agent's tunnel program."""
+    lab.bed.run(sys.executable, "-c", EMPTY_MAPS, EXIT, Hook.INGRESS.name, node=target)
 
 
 def endpoint_port(*words: str) -> Act:

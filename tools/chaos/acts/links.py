@@ -130,16 +130,34 @@ def core_access(lab: Lab, target: str) -> None:
 
 def core_drops(lab: Lab, target: str) -> None:
     """Lose all packets of a home agent's link to the core; its addresses stay, as those of a real host would."""
-    chains = "".join(
-        f"chain {hook} {{\ntype filter hook {hook} device core-{target} priority 0;\ndrop\n}}\n"
-        for hook in ("ingress", "egress")
-    )
-    lab.bed.run("nft", "-f", "-", node="core", stdin=f"table netdev chaos-{target} {{\n{chains}}}\n")
+    _lose_all(lab, target, "core", f"core-{target}")
 
 
 def core_carries(lab: Lab, target: str) -> None:
     """Let all packets of a node's link to the core through again."""
-    lab.bed.run("nft", "delete", "table", "netdev", f"chaos-{target}", node="core")
+    _lose_none(lab, target, "core")
+
+
+def network_drops(lab: Lab, target: str) -> None:
+    """Lose all packets of a mobile router's link to its mobile network."""
+    _lose_all(lab, target, target, f"{target}-net")
+
+
+def network_carries(lab: Lab, target: str) -> None:
+    """Let them through again."""
+    _lose_none(lab, target, target)
+
+
+def _lose_all(lab: Lab, target: str, node: str, interface: str) -> None:
+    chains = "".join(
+        f"chain {hook} {{\ntype filter hook {hook} device {interface} priority 0;\ndrop\n}}\n"
+        for hook in ("ingress", "egress")
+    )
+    lab.bed.run("nft", "-f", "-", node=node, stdin=f"table netdev chaos-{target} {{\n{chains}}}\n")
+
+
+def _lose_none(lab: Lab, target: str, node: str) -> None:
+    lab.bed.run("nft", "delete", "table", "netdev", f"chaos-{target}", node=node)
 
 
 def _gateways_port(gateway: str) -> tuple[str, str]:

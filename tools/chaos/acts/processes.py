@@ -2,10 +2,11 @@
 """Kill and stop processes, and take away what they need of their host."""
 
 import errno
+import re
 import resource
 import signal
 
-from tools.chaos.lab import Lab
+from tools.chaos.lab import HOME, START_TIMEOUT, Lab
 
 DESCRIPTORS = 64
 MEMORY = 1 << 20  # octets beyond what a process has
@@ -98,6 +99,28 @@ def revive(lab: Lab, target: str) -> None:
     if not lab.process(target).running:
         lab.kill(target)
         lab.restart(target)
+
+
+def restart_and_relearn(lab: Lab, target: str) -> None:
+    """Start a home agent again that keeps nothing, and wait until its mobile nodes have registered anew."""
+    restart(lab, target)
+    _relearn(lab, target)
+
+
+def much_memory_and_relearn(lab: Lab, target: str) -> None:
+    """Lift the limit, and if the home agent has ended, start it again and wait as well."""
+    before = lab.process(target)
+    much_memory(lab, target)
+    if lab.process(target) is not before:
+        _relearn(lab, target)
+
+
+def _relearn(lab: Lab, target: str) -> None:
+    """Wait for the replies to all mobile nodes away from home, which register when their lifetime comes to its end."""
+    for node in lab.plan.mobile_nodes:
+        if node.home_agent.name == target and lab.where[node.name] != HOME:
+            accepted = f"event=registration-reply-sent home_address={re.escape(node.home_address)} .*code=0 "
+            lab.process(target).wait_for(accepted, START_TIMEOUT)
 
 
 def fill_disk(lab: Lab, target: str) -> None:
