@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mobile IPv4 with packets, under a real controller and agent: what the home agent would forward is lost.
+"""IPv4 outside, beside IPv6, with packets, under a real controller and agent: what a home agent would forward is lost.
 
-The mobile node has a tunnel to the home agent's address, which eats what it is sent, so what arrives went direct.
+The mobile node has a tunnel to each home agent's address, which eats what it is sent, so what arrives went direct.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from typing import Any
 
 import pytest
 from scapy.layers.inet import IP
+from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
-from scapy.packet import Raw
+from scapy.packet import Packet, Raw
 
 from tests.support.controller import OPENFLOW_PORT, Controller
 from tests.support.ipv4_lab import COA4, COA4_2, HA4, address4, mobile_node4
 from tests.support.logs import errors_in
 from tests.support.ovs import Ovs
-from tests.support.router_agent import AgentProcess
-from tests.support.router_lab import CN, CN4, HOA, HOA4, OTHER_HOA4, RouterLab
+from tests.support.router_agent import AgentProcess, narrow
+from tests.support.router_lab import CN, CN4, COA, HA, HOA, HOA4, OTHER_HOA, OTHER_HOA4, ROUTER, ROUTER4, RouterLab
 from tests.support.waiting import wait_for
 
 ANSWERED, LOST = " 0% packet loss", " 100% packet loss"
@@ -39,7 +40,8 @@ class Mip4Lab(RouterLab):
     def _start(self) -> None:
         super()._start()
         address4(self)
-        self.setup(home_agent=HA4)
+        for home_agent in (HA4, HA):
+            self.setup(home_agent=home_agent)
         self.ovs.vsctl("set-controller", self.bridge, f"tcp:127.0.0.1:{OPENFLOW_PORT}")
 
     def registration(self, home_address: str, care_of_address: str, **more: Any) -> dict[str, Any]:
@@ -87,9 +89,10 @@ def lab(ovs: Ovs, tmp_path: Path) -> Iterator[Mip4Lab]:
         agent.start()
         try:
             prefixes = ["10.99.0.0/24", "2001:db8:99::/64"]
-            announcement = {"home_prefixes": prefixes, "lease": 60, "protocols": ["mipv4", "mipv6"]}
-            controller.put(f"/v1/home-agents/{HA4}", announcement)
-            controller.put(f"/v1/home-agents/{HA4}/bindings", {"bindings": []})
+            announcement = {"home_prefixes": prefixes, "lease": 60, "protocols": ["mipv4", "mipv6"], "group": "home"}
+            for home_agent in (HA4, HA):
+                controller.put(f"/v1/home-agents/{home_agent}", announcement)
+                controller.put(f"/v1/home-agents/{home_agent}/bindings", {"bindings": []})
             yield lab
         finally:
             agent.end()
@@ -131,3 +134,60 @@ def test_a_mobile_node_moves_between_links_and_the_home_agent_forwards_nothing(l
     lab.ip("rt", "route", "del", HOA4)
     assert lab.register(HOA4, COA4_2, lifetime=0) == 200
     wait_for("it is back at the home agent, which eats it", lambda: LOST in lab.ping("cn", HOA4))
+
+
+# Home address, tunnel's ends, correspondent; and the error by which a sender learns of a link of 1400 octets.
+COMBINATIONS = {
+    "4 in 4": (HOA4, COA4, HA4, CN4, f"From {ROUTER4} icmp_seq=1 Frag needed and DF set (mtu = 1380)"),
+    "6 in 4": (HOA, COA4, HA4, CN, f"From {ROUTER} icmp_seq=1 Packet too big: mtu=1380"),
+    "4 in 6": (OTHER_HOA4, COA, HA, CN4, f"From {ROUTER4} icmp_seq=1 Frag needed and DF set (mtu = 1360)"),
+    "6 in 6": (OTHER_HOA, COA, HA, CN, f"From {ROUTER} icmp_seq=1 Packet too big: mtu=1360"),
+}
+
+
+def packet(source: str, destination: str, payload: Packet) -> Packet:
+    """Return a packet of the family of its addresses; what is no packet has a protocol number for experiments."""
+    header = IPv6 if ":" in source else IP
+    fields = {} if isinstance(payload, IP | IPv6) else {"nh" if header is IPv6 else "proto": 253}
+    return header(src=source, dst=destination, **fields) / payload
+
+
+def test_all_four_combinations_go_direct_and_none_takes_anothers_packets(lab: Mip4Lab) -> None:
+    wait_for("the router is ready", lambda: lab.register(HOA4, COA4) == 200)
+    for home_address, care_of_address, home_agent, _, _ in COMBINATIONS.values():
+        if home_address != HOA4:
+            binding = {"home_address": home_address, "care_of_address": care_of_address, "home_agent": home_agent}
+            body = {**binding, "lifetime": 60, "sequence": 1}
+            assert lab.controller.call("POST", "/v1/bindings?wait=active", body).status == 201
+    with mobile_node4(lab, homes=(HOA, HOA4)):
+        for home_address, _, _, correspondent, _ in COMBINATIONS.values():
+            assert lab.goes_both_ways(home_address, correspondent)
+
+        # To the mobile node: the outer addresses are home agent and care-of address, and nothing is in between.
+        for home_address, care_of_address, home_agent, correspondent, _ in COMBINATIONS.values():
+            sent = packet(correspondent, home_address, Raw(b"counted"))
+            with lab.tap("mn", "m0") as tap:
+                lab.inject("cn", "c0", bytes(Ether(dst=lab.mac("rt", "lan"), src=lab.mac("cn", "c0")) / sent))
+                (arrived,) = tap.await_frames(b"counted", 1)
+            outer = Ether(arrived).payload
+            assert (outer.src, outer.dst) == (home_agent, care_of_address)
+            assert (outer.payload.src, outer.payload.dst) == (correspondent, home_address)
+
+        # From it: each home address in its own tunnel alone. The right ones follow, and are all that arrive.
+        homes = [(home_address, correspondent) for home_address, _, _, correspondent, _ in COMBINATIONS.values()]
+        tunnels = {(care_of, home_agent) for _, care_of, home_agent, _, _ in COMBINATIONS.values()}
+        own = {home_address: (care_of, home_agent) for home_address, care_of, home_agent, _, _ in COMBINATIONS.values()}
+        to_router = Ether(dst=lab.mac("rt", "acc"), src=lab.mac("mn", "m0"))
+        with lab.tap("cn", "c0") as tap:
+            for right in (False, True):
+                for home_address, correspondent in homes:
+                    for tunnel in sorted(tunnels):
+                        if (own[home_address] == tunnel) == right:
+                            inner = packet(home_address, correspondent, Raw(b"sent right" if right else b"sent wrong"))
+                            lab.inject("mn", "m0", bytes(to_router / packet(*tunnel, inner)))
+            frames = tap.await_frames(b"sent ", len(homes))
+        assert {Ether(each).payload.src: b"sent right" in each for each in frames} == dict.fromkeys(own, True)
+
+        narrow(lab, 1400)
+        for home_address, _, _, _, told in COMBINATIONS.values():
+            assert told in lab.ping("cn", home_address, "-M", "do", "-s", "1400")

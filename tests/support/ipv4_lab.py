@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from hoaflow.router.endpoint import Endpoint
 from hoaflow.router.endpoint_routes import EndpointRoutes
@@ -73,8 +73,12 @@ def address4(lab: RouterLab) -> None:
 
 
 @contextlib.contextmanager
-def mobile_node4(lab: RouterLab, care_of_address: str = COA4) -> Iterator[None]:
-    """Let the mobile node send and take packets of its home addresses by a tunnel to HA4."""
+def mobile_node4(
+    lab: RouterLab,
+    care_of_address: str = COA4,
+    homes: Sequence[str] = (HOA, OTHER_HOA, HOA4, OTHER_HOA4, MNP4_HOST),
+) -> Iterator[None]:
+    """Let the mobile node send packets of its `homes`, and take all, by a tunnel to HA4."""
     command = ["ip", "netns", "exec", lab.names["mn"], sys.executable, "-c", MOBILE_NODE, care_of_address, HA4]
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=CHECKOUT) as process:
         try:
@@ -82,7 +86,7 @@ def mobile_node4(lab: RouterLab, care_of_address: str = COA4) -> Iterator[None]:
             assert process.stdout.readline() == b"ready\n"
             lab.run("mn", "sysctl", "-qw", "net.ipv4.conf.t0.rp_filter=2")
             lab.ip("mn", "link", "set", "t0", "up", "mtu", "1480")
-            for home in (HOA, OTHER_HOA, HOA4, OTHER_HOA4, MNP4_HOST):
+            for home in homes:
                 version = "-6" if ":" in home else "-4"
                 lab.ip("mn", version, "route", "replace", "default", "dev", "t0", "table", str(TUN_TABLE))
                 lab.ip("mn", version, "rule", "add", *f"from {home} lookup {TUN_TABLE} pref {TUN_RULE}".split())
