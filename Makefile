@@ -26,7 +26,7 @@ UNIT = scripts/unprivileged $(BIN)/python -m pytest -q -o cache_dir=build/unit/p
 	--hypothesis-profile=unit -p no:schemathesis --ignore=tests/controller/rest/test_fuzz.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format unit coverage test test-ordinary test-kernel test-compose test-deploy fuzz bench bench-dataplane bench-cluster bench-scale soak demo lab pages screenshots docs audit lock clean chaos
+.PHONY: help setup lint format unit coverage test test-ordinary test-kernel test-compose test-deploy fuzz bench bench-dataplane bench-route bench-cluster bench-scale soak demo lab pages screenshots docs audit lock clean chaos
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -75,6 +75,9 @@ bench: setup ## measure the controller against what Open vSwitch and Ryu can do;
 
 bench-dataplane: setup ## measure TCP by the flow backend, a plain ip6tnl and the home agent; build/bench-dataplane.json
 	$(GUEST) --writable build -- scripts/isolated-python -m tools.benchmarks.dataplane $(BENCH)
+
+bench-route: setup ## measure seg6's routes beside the BPF map, with 100,000 bindings; build/bench-route.json
+	$(ISOLATED) -m tools.benchmarks.encapsulation $(BENCH)
 
 bench-cluster: setup ## kill parts of a cluster under load, and measure what users notice; build/bench-cluster.json
 	scripts/setup-tests
