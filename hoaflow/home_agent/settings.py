@@ -7,8 +7,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, 
 from pathlib import Path
 
 from hoaflow import logs, metrics
-from hoaflow.arguments import argument, listen_address, whole_number, whole_seconds
-from hoaflow.errors import HoaflowError
+from hoaflow.arguments import argument, whole_number, whole_seconds
 from hoaflow.home_agent.advertising import HIGHEST_PREFERENCE, LONGEST_INTERVAL, Advertising
 from hoaflow.home_agent.agent import Settings
 from hoaflow.home_agent.cache import Policy
@@ -21,8 +20,8 @@ from hoaflow.mobile_ipv4.messages import FOREVER
 from hoaflow.mobility.authentication import KeyFileError, load_keys
 from hoaflow.mobility.home_agent_discovery import home_agents_anycast
 from hoaflow.mobility.messages import LIFETIME_UNIT, MAX_LIFETIME
+from hoaflow.mobility.settings import SettingsError, add_console, console
 
-DEFAULT_CONSOLE = "127.0.0.1:7777"
 DEFAULT_MAX_LIFETIME = 3600
 MIPV6, MIPV4 = "mipv6", "mipv4"
 DEFAULT_MAX_BINDINGS = 100_000
@@ -54,10 +53,6 @@ The file of --mobile-networks:
 exit status: 0 after SIGTERM or SIGINT, 1 if it can't start, 2 if an option is
 wrong or a file is unusable
 """
-
-
-class SettingsError(HoaflowError, ValueError):
-    """A setting is wrong. The text says what was expected and what came."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -97,13 +92,7 @@ def parser() -> argparse.ArgumentParser:
         help="prefixes that mobile routers may have (RFC 3963), by their home addresses, in TOML as below; without it, "
         "mobile routers are refused with status 140",
     )
-    options.add_argument(
-        "--console",
-        default=DEFAULT_CONSOLE,
-        metavar="HOST:PORT",
-        help="where the virtual terminal listens; it has no password (default: %(default)s)",
-    )
-    options.add_argument("--no-console", action="store_true", help="no virtual terminal")
+    add_console(options, "virtual terminal")
     options.add_argument(
         "--max-lifetime",
         type=int,
@@ -206,7 +195,7 @@ def check_mipv4(arguments: argparse.Namespace) -> mobile_ipv4.Settings:
     return mobile_ipv4.Settings(
         mobile_ipv4_cache.Policy(str(address), prefix, arguments.max_lifetime, arguments.max_bindings, keys),
         arguments.home_link,
-        None if arguments.no_console else _console(arguments.console),
+        console(arguments),
         arguments.metrics,
     )
 
@@ -233,7 +222,7 @@ def check(arguments: argparse.Namespace) -> Settings:
     return Settings(
         policy=Policy(home_agent, prefix, arguments.max_lifetime, arguments.max_bindings, keys, networks),
         home_link=arguments.home_link,
-        console=None if arguments.no_console else _console(arguments.console),
+        console=console(arguments),
         journal=arguments.journal,
         shared=_shared(arguments),
         metrics=arguments.metrics,
@@ -286,10 +275,3 @@ def _home_agent(text: str, prefix: IPv6Network) -> str:
     if address not in prefix or address == prefix.network_address:
         raise SettingsError(f"--home-agent: {address} is no host address in the home prefix {prefix}")
     return str(address)
-
-
-def _console(text: str) -> tuple[str, int]:
-    try:
-        return listen_address(text)
-    except argparse.ArgumentTypeError as error:
-        raise SettingsError(f"--console: {error}") from None

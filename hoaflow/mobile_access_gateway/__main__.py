@@ -8,8 +8,8 @@ from hoaflow.mobile_access_gateway.gateway import LOG, MobileAccessGateway
 from hoaflow.mobile_access_gateway.settings import check, parser
 from hoaflow.mobility.authentication import KeyFileError
 from hoaflow.mobility.program import serve
+from hoaflow.mobility.settings import SettingsError
 from hoaflow.pmipv6.mobile_nodes import ProfileError
-from hoaflow.pmipv6.settings import SettingsError
 
 
 def main(argv: list[str] | None = None) -> int:

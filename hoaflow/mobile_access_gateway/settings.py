@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from hoaflow.arguments import ipv6_address, seconds, whole_seconds
 from hoaflow.mobility.messages import LIFETIME_UNIT, MAX_LIFETIME
+from hoaflow.mobility.settings import SettingsError
 from hoaflow.pmipv6.settings import (
     DEFAULT_LINK_LOCAL,
     FILES,
     Common,
-    SettingsError,
     add_common,
     check_common,
     link_local_address,

@@ -9,12 +9,11 @@ from pathlib import Path
 
 from hoaflow import logs, metrics
 from hoaflow.addresses import canonical_ipv6_address
-from hoaflow.arguments import argument, listen_address, seconds
-from hoaflow.errors import HoaflowError
+from hoaflow.arguments import argument, seconds
 from hoaflow.mobility.authentication import SecurityAssociation, load_keys
+from hoaflow.mobility.settings import add_console, console
 from hoaflow.pmipv6.mobile_nodes import MobileNode, load_mobile_nodes
 
-DEFAULT_CONSOLE = "127.0.0.1:7777"
 DEFAULT_WINDOW = 0.3
 LONGEST_WINDOW = 3.0
 """Seconds. Less than any lifetime, so that a recorded update is too old once its binding has expired."""
@@ -35,10 +34,6 @@ The file of --keys, mode 600, has a table for each {peer}:
 exit status: 0 after SIGTERM or SIGINT, 1 if it can't start, 2 if an option is
 wrong or a file is unusable
 """
-
-
-class SettingsError(HoaflowError, ValueError):
-    """A setting is wrong. The text says what was expected and what came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +96,7 @@ def add_common(options: argparse.ArgumentParser, peer: str) -> None:
         metavar="SECONDS",
         help="time between two heartbeats (RFC 5847) (default: %(default)g)",
     )
-    options.add_argument(
-        "--console",
-        type=listen_address,
-        default=DEFAULT_CONSOLE,
-        metavar="HOST:PORT",
-        help="where the console listens; it has no password (default: %(default)s)",
-    )
-    options.add_argument("--no-console", action="store_true", help="no console")
+    add_console(options, "console")
     metrics.add_option(options)
     logs.add_options(options)
 
@@ -120,6 +108,6 @@ def check_common(arguments: argparse.Namespace) -> Common:
         keys=None if arguments.keys is None else load_keys(arguments.keys),
         window=arguments.timestamp_window,
         heartbeat=arguments.heartbeat,
-        console=None if arguments.no_console else arguments.console,
+        console=console(arguments),
         metrics=arguments.metrics,
     )
