@@ -148,7 +148,9 @@ class Neighbourhood:
         """Listen. Raises OSError."""
         self._links, self._neighbours = links, Neighbours()
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
-        self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, QUEUED_BYTES)
+        # In a user namespace the kernel does not exceed net.core.rmem_max for us: then reports are lost sooner.
+        with contextlib.suppress(PermissionError):
+            self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, QUEUED_BYTES)
         self._socket.bind((0, RTMGRP_LINK | RTMGRP_NEIGH))
 
     def fileno(self) -> int:
