@@ -79,6 +79,11 @@ class DesiredFlows:
         binding = self._carried(home_address, now)
         return None if binding is None else self._flows(binding, sole=not self.shares_uplink(binding))
 
+    def units_of(self, home_addresses: Iterable[Prefix], now: float) -> list[FlowUnit]:
+        """Return what should stand for those of some home addresses that are carried here."""
+        carried = [binding for each in home_addresses if (binding := self._carried(each, now)) is not None]
+        return [self._flows(binding, sole=not self.shares_uplink(binding)) for binding in carried]
+
     def uplink_at(self, key: FlowKey, now: float) -> SharedUplink | None:
         """Return the uplink flow with a key and whom it serves, None if no binding needs it.
 

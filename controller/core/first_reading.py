@@ -7,10 +7,10 @@ one shape differ.
 """
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from controller.core.flow_units import DesiredModel, FlowUnit
+from controller.core.flow_units import DesiredModel, FlowUnit, UnitShapes, rows_of
 from controller.core.flows import FlowKey, Row, Shape, flow_of
 from controller.core.installed import AlikeFlows, FlowEntry, InstalledFlows
 from controller.core.subject_queue import Subject
@@ -66,26 +66,35 @@ class FirstReading:
             self._uncompared = self._desired.home_addresses()
             if self._foreign:  # any of them may be in a unit's place
                 self._uncompared, self._different = [], dict.fromkeys(self._uncompared)
-        for home_address in self._uncompared[-AT_ONCE:]:
-            unit = self._desired.unit_of(home_address, now)
-            if unit is None or not self._take(unit):
-                self._different[home_address] = None
-                continue
-            self._installed.put_unit(unit)
-            if unit.shared is not None:
-                self._different[unit.shared] = None
+        some = self._uncompared[-AT_ONCE:]
         del self._uncompared[-AT_ONCE:]
+        taken = self._take(self._desired.units_of(some, now))
+        self._installed.put_units(taken)
+        standing = {unit.home_address for unit in taken}
+        self._different.update((each, None) for each in some if each not in standing)
+        self._different.update((unit.shared, None) for unit in taken if unit.shared is not None)
         return bool(self._uncompared)
 
-    def _take(self, unit: FlowUnit) -> bool:
-        """Take off the flows of a unit if all have been read; tell whether they have."""
-        rows = unit.rows()
-        for shape, row in rows:
-            if row not in self._rows[shape]:
-                return False
-        for shape, row in rows:
-            self._rows[shape].remove(row)
-        return True
+    def _take(self, units: Iterable[FlowUnit]) -> list[FlowUnit]:
+        """Take off the flows of those units all of whose flows have been read, and return these units."""
+        alike: defaultdict[UnitShapes, list[FlowUnit]] = defaultdict(list)
+        for unit in units:
+            alike[unit.shapes].append(unit)
+        return [unit for shapes, each in alike.items() for unit in self._take_alike(shapes, each)]
+
+    def _take_alike(self, shapes: UnitShapes, units: list[FlowUnit]) -> list[FlowUnit]:
+        """Take off those of some units with the same shapes, all at once where none differs, as is the rule."""
+        wanted = [(self._rows[shape], rows) for shape, rows in rows_of(shapes, units)]
+        before = sum(len(read) for read, _ in wanted)
+        # One pass does where all have been read, which this takes off; what has not it adds, and a second pass undoes.
+        for read, rows in wanted:
+            read ^= rows
+        if sum(len(read) for read, _ in wanted) + sum(len(rows) for _, rows in wanted) == before:
+            return units
+        for read, rows in wanted:
+            read ^= rows
+        half = len(units) // 2
+        return self._take_alike(shapes, units[:half]) + self._take_alike(shapes, units[half:]) if half else []
 
     # Called when what is desired changes.
 

@@ -5,7 +5,7 @@ A unit is kept as the addresses and the shapes from which its flows follow: a te
 for whoever asks, and compared at once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from msgspec import Struct
@@ -126,16 +126,6 @@ class FlowUnit(Struct, frozen=True, gc=False):
             return 1 + self.sole if addresses[0] == self.home_address.packed and not flow.values else None
         return None
 
-    def rows(self) -> list[tuple[Shape, Row]]:
-        """Return shapes and addresses of the flows that belong to the unit, without making these."""
-        shapes, home, there, agent = self.shapes, self.home_address.packed, self.care_of_address, self.home_agent
-        rows: list[tuple[Shape, Row]] = [(shapes.downlink, (home, agent, there) if shapes.sets_tunnel else (home,))]
-        if self.sole and shapes.uplink is not None:
-            rows.append((shapes.uplink, (agent, there, *shapes.uplink_values)))
-        if shapes.verify is not None:
-            rows.append((shapes.verify, (home, there)))
-        return rows
-
     def flow_at(self, key: FlowKey) -> Flow | None:
         """Return the unit's flow with a key, None if it has none."""
         return next((flow for flow in self.flows if flow.key == key), None)
@@ -143,6 +133,22 @@ class FlowUnit(Struct, frozen=True, gc=False):
     def has_path(self, care_of_address: bytes, home_agent: bytes) -> bool:
         """Tell whether packets go to this care-of address in this home agent's tunnel."""
         return self.care_of_address == care_of_address and self.home_agent == home_agent
+
+
+def rows_of(shapes: UnitShapes, units: Sequence[FlowUnit]) -> list[tuple[Shape, set[Row]]]:
+    """Return the addresses of the flows that belong to units with these shapes, by shape, without making the flows."""
+    if shapes.sets_tunnel:
+        rows: set[Row] = {(each.home_address.packed, each.home_agent, each.care_of_address) for each in units}
+    else:
+        rows = {(each.home_address.packed,) for each in units}
+    found = [(shapes.downlink, rows)]
+    if shapes.uplink is not None:
+        values = shapes.uplink_values
+        rows = {(each.home_agent, each.care_of_address, *values) for each in units if each.sole}
+        found.append((shapes.uplink, rows))
+    if shapes.verify is not None:
+        found.append((shapes.verify, {(each.home_address.packed, each.care_of_address) for each in units}))
+    return found
 
 
 class SharedUplink(NamedTuple):
@@ -166,6 +172,9 @@ class DesiredModel(Protocol):
 
     def unit_of(self, home_address: Prefix, now: float) -> FlowUnit | None:
         """Return what should stand for a home address, None if it is not carried here."""
+
+    def units_of(self, home_addresses: Iterable[Prefix], now: float) -> list[FlowUnit]:
+        """Return what should stand for those of some home addresses that are carried here."""
 
     def uplink_at(self, key: FlowKey, now: float) -> SharedUplink | None:
         """Return the uplink flow with a key and whom it serves, None if no binding needs it."""

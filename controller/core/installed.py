@@ -170,9 +170,10 @@ class InstalledFlows:
         uplink = None if held.sole else held.uplink
         return uplink is None or self.has(uplink, now)
 
-    def put_unit(self, unit: FlowUnit) -> None:
-        """Record a unit all of whose flows stand, as desired, and none of which is recorded by itself."""
-        self._units.put(unit)
+    def put_units(self, units: Iterable[FlowUnit]) -> None:
+        """Record units all of whose flows stand, as desired, and none of which is recorded by itself."""
+        for unit in units:
+            self._units.put(unit)
 
     def may_have(self, unit: FlowUnit) -> bool:
         """Tell whether the flows of a unit may be installed, each by itself."""

@@ -6,9 +6,8 @@ of thousands of hoaflow's. Of another application's flow only the key matters, a
 """
 
 import struct
-from collections.abc import Callable, Iterable, Sequence
-from operator import itemgetter
-from typing import Any, Generic, NamedTuple, TypeVar
+from collections.abc import Iterable
+from typing import NamedTuple, TypeVar
 
 from ryu.ofproto import ofproto_v1_3 as ofp
 from ryu.ofproto.ofproto_common import NX_EXPERIMENTER_ID
@@ -49,17 +48,25 @@ from controller.southbound.encoder import (
     NXAST_CONTROLLER2,
     REG0,
 )
+from controller.southbound.layouts import (
+    BYTES,
+    FIRST_RUN,
+    LONGEST_RUN,
+    NANOSECONDS,
+    PACKETS,
+    SECONDS,
+    STATISTICS,
+    TIMEOUT,
+    Fields,
+    FlowLayout,
+    Layout,
+)
 from hoaflow.addresses import Prefix
 
 # ofp_header, ofp_flow_removed up to its match (OpenFlow 1.3.5, section 7.4.2).
 _REMOVED = struct.Struct("!8xQHBBIIHHQQ")
 # ofp_header and ofp_multipart_reply (OpenFlow 1.3.5, section 7.3.5): the flags.
 _PART = struct.Struct("!10xH4x")
-# ofp_flow_stats up to its match (OpenFlow 1.3.5, section 7.3.5.2): length and table; seconds and nanoseconds of age;
-# priority and idle time-out; hard time-out; flags and cookie; packets and bytes. What is the same in all flows of one
-# shape is left as bytes.
-_STATS = struct.Struct("!4sII4sH14sQQ")
-_SECONDS, _NANOSECONDS, _TIMEOUT, _PACKETS, _BYTES = 1, 2, 4, 6, 7
 _LOOKS = struct.Struct("!HB9xH10xQ")
 _TYPE_LENGTH = struct.Struct("!HH")
 _OXM = struct.Struct("!HBB")
@@ -99,16 +106,12 @@ OCTETS = dict.fromkeys(FIELDS.values(), 4) | {
 }
 MAC_FIELDS = {"eth_dst", "eth_src"}
 ADDRESS_FIELDS = {f"{of}{family}_{end}" for of in ("", "tun_") for family in ("ipv4", "ipv6") for end in ("src", "dst")}
-# How many flows are taken apart at once that may be alike: first, and at most, as this doubles while they are. So what
-# was taken apart in vain is never more than twice what was not.
-FIRST_RUN, LONGEST_RUN = 4, 512
 # Most layouts that are learned. Each kind of flow has a few; the limit is for flows that something else has made.
 MOST_LAYOUTS = 1000
 _RESERVED_PORTS: dict[int, Action] = {ofp.OFPP_NORMAL: Normal(), ofp.OFPP_LOCAL: Local()}
 
 K = TypeVar("K")
-T = TypeVar("T")
-Fields = tuple[Any, ...]
+L = TypeVar("L")
 
 
 class RemovedFlow(NamedTuple):
@@ -131,11 +134,11 @@ class _Looks(NamedTuple):
     def at(cls, statistics: bytes, offset: int) -> "_Looks":
         """Return those of the flow at `offset`. Raises ValueError for an impossible length."""
         room = len(statistics) - offset
-        if room < _STATS.size:
-            raise ValueError(f"expected flow statistics of at least {_STATS.size} bytes, got {room}")
+        if room < STATISTICS.size:
+            raise ValueError(f"expected flow statistics of at least {STATISTICS.size} bytes, got {room}")
         found = cls(*_LOOKS.unpack_from(statistics, offset))
-        if not _STATS.size <= found.length <= room:
-            raise ValueError(f"expected flow statistics of {_STATS.size} to {room} bytes, got {found.length}")
+        if not STATISTICS.size <= found.length <= room:
+            raise ValueError(f"expected flow statistics of {STATISTICS.size} to {room} bytes, got {found.length}")
         return found
 
 
@@ -147,7 +150,7 @@ class Decoder:
 
     def __init__(self, names: dict[int, str]) -> None:
         self._names = names
-        self._flows: dict[_Looks, Layout[Flow]] = {}
+        self._flows: dict[_Looks, FlowLayout] = {}
         # By table, priority and length.
         self._patterns: dict[tuple[int, int, int], Layout[Pattern]] = {}
 
@@ -176,22 +179,24 @@ class Decoder:
         `statistics`: those of flows, one after the other. Raises ValueError, also struct.error, for what can't be.
         """
         flows: list[ReportedFlow | AlikeFlows] = []
-        layout: Layout[Flow] | None = None
+        layout: FlowLayout | None = None
         offset, longest = 0, FIRST_RUN
         while offset < len(statistics):
             # Most flows look like the one before, as Open vSwitch goes through one table after the other.
-            run = [] if layout is None else layout.run(statistics, offset, longest)
-            if not run:
+            run = None if layout is None else layout.run(statistics, offset, longest)
+            if run is None:
                 looks = _Looks.at(statistics, offset)
                 layout, longest = self._flows.get(looks), FIRST_RUN
-                run = [] if layout is None else layout.run(statistics, offset, longest)
-            if layout is not None and run:
-                flows += _told(layout, run, now)
-                offset += layout.size * len(run)
-                longest = min(2 * longest, LONGEST_RUN) if len(run) == longest else FIRST_RUN
+                run = None if layout is None else layout.run(statistics, offset, longest)
+            if layout is not None and run is not None:
+                flows.append(run)
+                offset += layout.size * len(run.rows)
+                longest = min(2 * longest, LONGEST_RUN) if len(run.rows) == longest else FIRST_RUN
             else:
-                found = self._flow(statistics[offset : offset + looks.length], looks, now)
-                if found is not None:
+                fields = None if layout is None else layout.fields(statistics, offset)
+                if layout is not None and fields is not None:
+                    flows.append(_told(layout, fields, now))
+                elif (found := self._flow(statistics[offset : offset + looks.length], looks, now)) is not None:
                     flows.append(found)
                 offset += looks.length
         return flows
@@ -201,98 +206,27 @@ class Decoder:
 
         A flow with hoaflow's cookie that matches on other fields can't be deleted by its key.
         """
-        table, rest = self._names.get(looks.table), data[_STATS.size :]
+        table, rest = self._names.get(looks.table), data[STATISTICS.size :]
         match, length = _match(rest)
         if table is None or match is None:
             return None
-        fields = _STATS.unpack_from(data)
+        fields = STATISTICS.unpack_from(data)
         key = make_key(table, looks.priority, match)
         if not is_ours(looks.cookie):
-            return ReportedFlow(key, None, fields[_PACKETS], fields[_BYTES])
+            return ReportedFlow(key, None, fields[PACKETS], fields[BYTES])
         actions = tuple(_instructions(rest[length:], self._names))
         kind = looks.cookie & 0xFF
         if kind not in Kind.__members__.values():
             kind, actions = Kind.MISS, (Unknown(f"kind {kind}"),)
         flow = make_flow(Kind(kind), table, looks.priority, match, actions)
-        _learn(self._flows, looks, Layout(flow, data, _STATS.format, flow.addresses, flow.values))
-        return ReportedFlow(key, FlowEntry(flow, _ends(fields, now)), fields[_PACKETS], fields[_BYTES])
+        _learn(self._flows, looks, FlowLayout(flow, data))
+        return ReportedFlow(key, FlowEntry(flow, _ends(fields, now)), fields[PACKETS], fields[BYTES])
 
 
-class Layout(Generic[T]):
-    """Know where addresses stand in the bytes of an example, and what has to stand around them."""
-
-    def __init__(
-        self, example: T, data: bytes, head: str, matched: Sequence[bytes], values: Sequence[bytes] = ()
-    ) -> None:
-        """Find the places of the example's addresses in `data`, its bytes, behind a head in the format of `struct`.
-
-        `matched` and `values` are the addresses that it matches, and sets. Numbers in the head may be any.
-        """
-        self.example = example
-        self.size = len(data)
-        begin, addresses = struct.calcsize(head), (*matched, *values)
-        found = [data.find(address, begin) for address in addresses]
-        # An address that occurs twice, or as part of another, would be ambiguous: such a layout fits nothing.
-        self._usable = found == [data.rfind(address, begin) for address in addresses]
-        if not self._usable:
-            return
-        layout, end = head or "!", begin
-        for at, address in sorted(zip(found, addresses, strict=True)):
-            layout += f"{at - end}s{len(address)}s"
-            end = at + len(address)
-        self._struct = struct.Struct(f"{layout}{len(data) - end}s")
-        fields = self._struct.unpack(data)
-        first = len(struct.unpack_from(head, data))  # behind the head, which may hold the same octets
-        places = [fields.index(address, first) for address in addresses]
-        constant = [at for at, each in enumerate(fields) if isinstance(each, bytes) and at not in places]
-        self._constant_of = _taking(constant)
-        self._constant = self._constant_of(fields)
-        self.matched, self.values = _taking(places[: len(matched)]), _taking(places[len(matched) :])
-        self.row = _taking(places)
-
-    def fields(self, data: bytes, offset: int) -> Fields | None:
-        """Return head, constants and addresses at an offset in `data`; None if they have another layout.
-
-        `matched` and `values` take the addresses from them.
-        """
-        if not self._usable or len(data) - offset < self.size:
-            return None
-        fields = self._struct.unpack_from(data, offset)
-        return fields if self._constant_of(fields) == self._constant else None
-
-    def run(self, data: bytes, offset: int, longest: int) -> list[Fields]:
-        """Return `fields` of each of the next flows that have this layout, so many at most."""
-        most = min((len(data) - offset) // self.size, longest)
-        if not self._usable or not most:
-            return []
-        found = list(self._struct.iter_unpack(data[offset : offset + most * self.size]))
-        constants = list(map(self._constant_of, found))
-        if constants.count(self._constant) != most:
-            del found[next(at for at, each in enumerate(constants) if each != self._constant) :]
-        return found
-
-
-def _told(layout: Layout[Flow], run: list[Fields], now: float) -> Iterable[ReportedFlow | AlikeFlows]:
-    """Return the flows of one layout: alike, unless some of them end."""
-    shape, key = layout.example.shape, layout.example.key
-    if not any(map(_timeout, run)):
-        return [AlikeFlows(shape, list(map(layout.row, run)), list(map(_counted, run)))]
-    return [
-        ReportedFlow(flow.key, FlowEntry(flow, _ends(fields, now)), fields[_PACKETS], fields[_BYTES])
-        for fields in run
-        for flow in [Flow(shape, (key[0], *layout.matched(fields)), layout.values(fields))]
-    ]
-
-
-def _taking(places: Sequence[int]) -> Callable[[Fields], Fields]:
-    """Return what takes the fields at these places, in this order."""
-    if len(places) > 1:
-        return itemgetter(*places)
-    first = places[0] if places else 0
-    return itemgetter(slice(first, first + len(places)))
-
-
-_timeout, _counted = itemgetter(_TIMEOUT), itemgetter(_PACKETS, _BYTES)
+def _told(layout: FlowLayout, fields: Fields, now: float) -> ReportedFlow:
+    """Return one flow of a layout by itself, as those are told that end."""
+    flow = Flow(layout.example.shape, (layout.example.key[0], *layout.matched(fields)), layout.values(fields))
+    return ReportedFlow(flow.key, FlowEntry(flow, _ends(fields, now)), fields[PACKETS], fields[BYTES])
 
 
 def part_of(message: bytes) -> tuple[bytes, bool]:
@@ -301,14 +235,14 @@ def part_of(message: bytes) -> tuple[bytes, bool]:
     return message[_PART.size :], not flags & ofp.OFPMPF_REPLY_MORE
 
 
-def _learn(layouts: dict[K, Layout[T]], alike: K, layout: Layout[T]) -> None:
+def _learn(layouts: dict[K, L], alike: K, layout: L) -> None:
     if alike in layouts or len(layouts) < MOST_LAYOUTS:
         layouts[alike] = layout
 
 
 def _ends(fields: Fields, now: float) -> float | None:
     """Return when a flow ends, None for never, by what begins its statistics."""
-    timeout, age = fields[_TIMEOUT], fields[_SECONDS] + fields[_NANOSECONDS] / 1e9
+    timeout, age = fields[TIMEOUT], fields[SECONDS] + fields[NANOSECONDS] / 1e9
     return now + timeout - age if timeout else None
 
 

@@ -52,6 +52,10 @@ class Bindings:
         shapes = UnitShapes(downlink(home_address, backend).shape, False, uplink(care_of_address).shape, (), None)
         return FlowUnit(shapes, home_address, care_of_address, HOME_AGENT, len(self.at(care_of_address)) == 1)
 
+    def units_of(self, home_addresses: Iterable[Prefix], now: float) -> list[FlowUnit]:
+        units = (self.unit_of(each, now) for each in home_addresses)
+        return [unit for unit in units if unit is not None]
+
     def uplink_at(self, key: FlowKey, now: float) -> SharedUplink | None:
         care_of_address = uplink_source(key) or b""
         users = self.at(care_of_address)

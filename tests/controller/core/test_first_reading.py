@@ -74,13 +74,18 @@ def test_of_flows_that_stand_as_desired_none_is_sent_again(switch: SwitchFlows) 
     assert not {Kind.DOWNLINK, Kind.UPLINK, Kind.VERIFY} & set(send(session, switch))
 
 
-def test_what_has_gone_stale_is_put_right_before_a_gate_is_renewed(switch: SwitchFlows) -> None:
+@pytest.mark.parametrize("at_once", [1, 300])
+def test_what_has_gone_stale_is_put_right_before_a_gate_is_renewed(
+    switch: SwitchFlows, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr("controller.core.first_reading.AT_ONCE", at_once)
     core = Core([1], MOVED, NOW)
     *_, session = steps(core, switch)
+    assert core.router(1).flows.installed.units().keys() == {HOME_ADDRESSES[0]}, "it is found though another differs"
     kinds = send(session, switch)
     assert Kind.GATE in kinds
     of_bindings = [at for at, kind in enumerate(kinds) if kind in (Kind.DOWNLINK, Kind.UPLINK, Kind.VERIFY)]
-    assert of_bindings
+    assert kinds.count(Kind.DOWNLINK) == 1, "only one has moved"
     assert max(of_bindings) < kinds.index(Kind.GATE)
     assert switch.of_bindings() == desired(core.router(1), MOVED)
 
