@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hoaflow.arguments import positive
 from tools.chaos import record, report
-from tools.chaos.addresses import plan
+from tools.chaos.addresses import Plan, plan
 from tools.chaos.evidence import Evidence, Verdict
 from tools.chaos.lab import Lab
 from tools.chaos.runner import Run
@@ -22,6 +22,7 @@ from tools.chaos.shrink import shrink
 from tools.chaos.verdict import judge
 from tools.demo.directory import InUse, reserved
 from tools.demo.interruption import Interrupted, raise_interrupted
+from topologies.kernel import has_flow_backend
 
 MINUTES, RATE, MOBILE_NODES, SHRINKING_RUNS = 10.0, 10.0, 10, 8
 FOREVER = 1e9  # seconds
@@ -44,27 +45,28 @@ class Outcome:
     datapath: str
 
 
-def run(arguments: argparse.Namespace, directory: Path, wanted: Iterable[Step], seconds: float) -> Outcome:
+def run(network: Plan, rate: float, directory: Path, wanted: Iterable[Step], seconds: float) -> Outcome:
     """Run steps in a lab of its own for so many seconds, or until they are over."""
     directory.mkdir(parents=True, exist_ok=True)
-    with Lab(plan(arguments.mobile_nodes), directory) as lab:
+    with Lab(network, directory) as lab:
         say(f"all is direct; Open vSwitch's datapath: {lab.datapath}")
         begun, carried_out = time.monotonic(), Run(lab, say)
-        evidence = carried_out.carry_out(wanted, seconds, arguments.rate)
+        evidence = carried_out.carry_out(wanted, seconds, rate)
         passed = time.monotonic() - begun
         errors = carried_out.failures + [line for line in lab.bed.errors() if "Traceback" in line]
     return Outcome(evidence, judge(evidence), errors, carried_out.done, passed, lab.datapath)
 
 
-def chaos(arguments: argparse.Namespace, seed: int) -> bool:
+def chaos(arguments: argparse.Namespace, network: Plan, seed: int) -> bool:
     """Run one seed; print and write its report; return whether all promises were kept. Raises InUse."""
     directory: Path = arguments.output.resolve() / f"seed-{seed}"
-    wanted = steps(seed, plan(arguments.mobile_nodes), chosen(arguments.only), arguments.fast)
+    wanted = steps(seed, network, chosen(arguments.only, network), arguments.fast)
     if arguments.steps is not None:
         wanted = iter([Step.load(each) for each in json.loads(arguments.steps.read_text())["steps"]])
     with reserved(directory):
-        say(f"seed {seed}: setting up {arguments.mobile_nodes} mobile nodes, 4 routers, 3 controllers")
-        outcome = run(arguments, directory, itertools.islice(wanted, arguments.faults), 60 * arguments.minutes)
+        say(f"seed {seed}: setting up {len(network.mobile_nodes)} mobile nodes, 4 routers, 3 controllers")
+        wanted = itertools.islice(wanted, arguments.faults)
+        outcome = run(network, arguments.rate, directory, wanted, 60 * arguments.minutes)
         row = report.row(seed, outcome.seconds, outcome.evidence, outcome.verdict, outcome.errors)
         row |= record.circumstances(outcome.datapath)
         row["steps"] = [step.dump() for _, step in outcome.steps]
@@ -75,24 +77,25 @@ def chaos(arguments: argparse.Namespace, seed: int) -> bool:
             record.keep(row)
         kept = not outcome.verdict.violations and not outcome.errors
         if outcome.verdict.violations and outcome.steps and arguments.shrink:
-            row["shortest"] = [step.dump() for step in _shortest(arguments, directory, outcome)]
+            shortest = _shortest(network, arguments.rate, directory, outcome, arguments.shrink)
+            row["shortest"] = [step.dump() for step in shortest]
         (directory.parent / f"seed-{seed}.json").write_text(json.dumps(row, indent=2) + "\n")
     say(f"seed {seed}: {'all promises kept' if kept else 'BROKEN'}; logs and packets are in {directory}")
     return kept
 
 
-def _shortest(arguments: argparse.Namespace, directory: Path, outcome: Outcome) -> list[Step]:
-    """Return the shortest sequence of steps found that breaks the same promise, and print it."""
+def _shortest(network: Plan, rate: float, directory: Path, outcome: Outcome, most: int) -> list[Step]:
+    """Return the shortest sequence of steps found in so many runs that breaks the same promise, and print it."""
     first = outcome.verdict.violations[0]
     candidates = [step for begun, step in outcome.steps if begun <= first.at] or [outcome.steps[0][1]]
 
     def fails(some: Sequence[Step]) -> bool:
         say(f"trying {len(some)} of {len(outcome.steps)} steps")
         with reserved(directory / "shrinking"):
-            again = run(arguments, directory / "shrinking", some, FOREVER)
+            again = run(network, rate, directory / "shrinking", some, FOREVER)
         return any(each.check == first.check for each in again.verdict.violations)
 
-    found, used = shrink(candidates, fails, arguments.shrink)
+    found, used = shrink(candidates, fails, most)
     print(f"the shortest sequence found in {used} runs that breaks ({first.check}):", *report.sequence(found), sep="\n")
     return found
 
@@ -137,9 +140,10 @@ def main(argv: list[str] | None = None) -> int:
     if os.geteuid():
         parser.error("root is needed, for namespaces and switches of its own: use `make chaos`, or sudo")
     try:
-        chosen(arguments.only)
+        network = plan(arguments.mobile_nodes, has_flow_backend())
+        chosen(arguments.only, network)
         raise_interrupted()
-        kept = [chaos(arguments, seed) for seeds in arguments.seeds for seed in seeds]
+        kept = [chaos(arguments, network, seed) for seeds in arguments.seeds for seed in seeds]
         return 0 if all(kept) else 1
     except (InUse, ValueError) as error:
         parser.error(str(error))

@@ -14,6 +14,8 @@ ROUTED = 7  # number of the mobile router
 PROXIED = 8  # number of the mobile node of Proxy Mobile IPv6
 IN_IPV4 = (9, 10)  # numbers of the mobile nodes of Mobile IPv4
 CORRESPONDENT = "cn"
+# What routers carry tunnels by: the route backend for home agents of IPv6, and of IPv4, and the flow backend.
+SEG6, BPF, FLOW = "seg6", "bpf", "flow"
 GATEWAY = "mag"  # names of mobile access gateways: this, and the number of their foreign link
 
 
@@ -209,11 +211,17 @@ class Flow(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """Say how large the network is. `home_agents`: those of Mobile IPv6."""
+    """Say how large the network is. `home_agents`: those of Mobile IPv6. `flow`: routers have the flow backend."""
 
     home_agents: tuple[HomeAgent, ...]
     mobile_nodes: tuple[MobileNode, ...]
+    flow: bool = False
     routers: tuple[str, ...] = ROUTERS
+
+    @property
+    def planes(self) -> tuple[str, ...]:
+        """Return what routers carry tunnels by."""
+        return (FLOW,) if self.flow else (SEG6, BPF) if self.ipv4_home_agents else (SEG6,)
 
     @property
     def proxied(self) -> tuple[ProxiedNode, ...]:
@@ -279,11 +287,12 @@ class Plan:
         return next((node for node in self.mobile_nodes if node.name == name), None)
 
 
-def plan(mobile_nodes: int = 10) -> Plan:
+def plan(mobile_nodes: int = 10, flow: bool = False) -> Plan:
     """Return a network of so many mobile nodes, the first ones at two home agents of Mobile IPv6 by turns.
 
     The seventh is a mobile router, the eighth is proxied, the ninth and tenth have a home agent of Mobile IPv4.
-    Neighbours in number, who talk to each other, have different anchors, but for the last two.
+    Neighbours in number, who talk to each other, have different anchors, but for the last two. With the flow backend,
+    which has no tunnels in IPv4, these two are left out.
     """
     home_agents = HomeAgent("ha1", 9), HomeAgent("ha2", 8)
     anchor, home_agent = LocalMobilityAnchor("lma", 7), Ipv4HomeAgent("ha3", 6)
@@ -292,9 +301,9 @@ def plan(mobile_nodes: int = 10) -> Plan:
         PROXIED: ProxiedNode(PROXIED, anchor),
         **{number: Ipv4MobileNode(number, home_agent) for number in IN_IPV4},
     }
-    numbers = range(1, mobile_nodes + 1)
+    numbers = [number for number in range(1, mobile_nodes + 1) if not (flow and number in IN_IPV4)]
     nodes = (others.get(number) or MobileNode(number, home_agents[number % 2]) for number in numbers)
-    return Plan(home_agents, tuple(nodes))
+    return Plan(home_agents, tuple(nodes), flow)
 
 
 def management_controller(number: int) -> str:

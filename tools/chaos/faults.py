@@ -4,8 +4,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from hoaflow.router.flow.record import DEVICE
 from tools.chaos.acts import Act, hosts, inputs, links, nothing, processes, switches
-from tools.chaos.addresses import CONTROLLERS, GATEWAY, PROXIED, Plan
+from tools.chaos.addresses import BPF, CONTROLLERS, FLOW, GATEWAY, PROXIED, SEG6, Plan
 from tools.chaos.timeline import Loss
 
 AGREES = 15.0  # seconds
@@ -21,8 +22,8 @@ class Fault:
     `{local_mobility_anchor}`, `{anchor}` (any of these), `{gateway}` (a mobile access gateway), `{mobile_router}` and
     `{controller}` stand for each of them. seconds: how long it lasts, at least and at most. loss: what may be lost,
     None if nothing may; where it is a router's, on its links only. agrees: seconds after all is direct again within
-    which everything that is asked says so. alone: nothing else may be broken at the same time, as hoaflow alone knows
-    the bindings then.
+    which everything that is asked says so. plane: what routers must carry tunnels by, None for anything. alone: nothing
+    else may be broken at the same time, as hoaflow alone knows the bindings then.
     """
 
     name: str
@@ -33,10 +34,13 @@ class Fault:
     seconds: tuple[float, float]
     loss: Loss | None = None
     agrees: float = AGREES
+    plane: str | None = None
     alone: bool = False
 
     def targets_in(self, plan: Plan) -> list[str]:
         """Return the names of all that it may befall."""
+        if self.plane is not None and self.plane not in plan.planes:
+            return []
         names = {"router": plan.routers, "controller": CONTROLLERS}
         names["home_agent"] = tuple(each.name for each in plan.home_agents)
         names["ipv4_home_agent"] = tuple(each.name for each in plan.ipv4_home_agents)
@@ -85,7 +89,17 @@ TOLD = Loss(2.0, over=links.NARROW - 40)
 
 def _inside(what: str, *command: str) -> Fault:
     """Return a fault inside a router's endpoints."""
-    return Fault(f"endpoint's {what}", HOST, "{router}", hosts.inside(*command), nothing, SHORT, MENDED)
+    return _of_endpoint(f"endpoint's {what}", hosts.inside(*command))
+
+
+def _of_endpoint(name: str, begin: Act, plane: str = SEG6) -> Fault:
+    """Return a fault of a router's endpoints."""
+    return Fault(name, HOST, "{router}", begin, nothing, SHORT, MENDED, plane=plane)
+
+
+def _of_tunnel_device(what: str, *command: str) -> Fault:
+    """Return a fault of the flow backend's device, which is on the router's host."""
+    return _of_endpoint(f"tunnel device's {what}", hosts.on_host(*command), FLOW)
 
 
 def _clocks(whose: str, targets: str) -> tuple[Fault, Fault]:
@@ -113,7 +127,7 @@ def _on_home_agent(what: str, *command: str) -> Fault:
 
 def _in_ipv4_endpoint(what: str, *command: str) -> Fault:
     """Return a fault inside a router's endpoints for home agents of Mobile IPv4."""
-    return Fault(f"IPv4 endpoint's {what}", HOST, "{router}", hosts.inside_ipv4(*command), nothing, SHORT, MENDED)
+    return _of_endpoint(f"IPv4 endpoint's {what}", hosts.inside_ipv4(*command), BPF)
 
 
 def _on_ipv4_home_agent(what: str, begin: Act) -> Fault:
@@ -200,7 +214,7 @@ TABLE = (
     Fault("next hop silent", NETWORK, "{router}", links.next_hop_silent, links.core_carries, SHORT, ENDS),
     Fault("nftables flushed (router)", HOST, "{router}", hosts.flush_firewall, nothing, SHORT, MENDED),
     Fault("nftables flushed (anchor)", HOST, "{anchor}", hosts.flush_firewall, nothing, SHORT, MENDED),
-    Fault("endpoint's port down", HOST, "{router}", hosts.endpoint_port("down"), nothing, SHORT, MENDED),
+    _of_endpoint("endpoint's port down", hosts.endpoint_port("down")),
     _inside("link down", "ip", "link", "set", "tout", "down"),
     _inside("link renamed", "ip", "link", "set", "enc0", "name", "other0"),
     _inside("link deleted", "ip", "link", "del", "enc0"),
@@ -212,8 +226,12 @@ TABLE = (
     _in_ipv4_endpoint("rules flushed", "ip", "-4", "rule", "flush"),
     _in_ipv4_endpoint("routes flushed", "ip", "-4", "route", "flush", "table", "101"),
     _in_ipv4_endpoint("sysctls reset", "sysctl", "-qw", "net.ipv4.ip_forward=0"),
-    Fault("IPv4 endpoint's maps emptied", HOST, "{router}", hosts.empty_maps_of_endpoints, nothing, SHORT, MENDED),
-    Fault("endpoint deleted", HOST, "{router}", hosts.delete_endpoint, hosts.set_up_again, SHORT, MENDED),
+    _of_endpoint("IPv4 endpoint's maps emptied", hosts.empty_maps_of_endpoints, BPF),
+    Fault("endpoint deleted", HOST, "{router}", hosts.delete_endpoint, hosts.set_up_again, SHORT, MENDED, plane=SEG6),
+    _of_tunnel_device("link down", "ip", "link", "set", "dev", DEVICE, "down"),
+    _of_tunnel_device("link deleted", "ip", "link", "del", "dev", DEVICE),
+    _of_tunnel_device("addresses flushed", "ip", "-6", "address", "flush", "dev", DEVICE),
+    _of_tunnel_device("qdisc deleted", "tc", "qdisc", "del", "dev", DEVICE, "clsact"),
     Fault("home agent's home link down", HOST, f"{{home_agent}}, {FORGETS}", _LINK_DOWN, _LINK_UP, SHORT, ENDS),
     _on_home_agent("addresses flushed", "ip", "-6", "address", "flush", "dev", "{host}-home"),
     _on_ipv4_home_agent("addresses flushed", hosts.on_host("ip", "-4", "address", "flush", "dev", "{host}-home")),
@@ -239,7 +257,7 @@ TABLE = (
     Fault("flow table full, evicting", SWITCH, "{router}", _EVICTING, _UNLIMITED, MEDIUM, MENDED),
     Fault("switch refuses", SWITCH, "{router}", switches.refuse, switches.accept, MEDIUM),
     Fault("stranger is the switch's master", SWITCH, "{router}", _USURP, _GIVE_WAY, MEDIUM, agrees=TOLD_ON),
-    Fault("ports renumbered", SWITCH, "{router}", switches.renumber, nothing, SHORT, MENDED),
+    Fault("ports renumbered", SWITCH, "{router}", switches.renumber, nothing, SHORT, MENDED, plane=SEG6),
     Fault("two bridges for one home agent", INPUT, "bridge-{anchor}", _TWIN, _NO_TWIN, MEDIUM),
     Fault("flood to unknown home addresses", INPUT, "{home_agent}", inputs.flood, nothing, SHORT),
     Fault("flood of packet-ins", INPUT, "{router}", switches.packet_ins, switches.no_packet_ins, SHORT),

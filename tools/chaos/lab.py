@@ -22,7 +22,6 @@ from tools.chaos.programs import URLS, Program, described, disk, module
 from tools.chaos.timeline import Inventory, Usage
 from tools.chaos.wire import Job
 from topologies import addresses as at
-from topologies.kernel import has_flow_backend
 from topologies.nodes import checked
 from topologies.ovs_router import BRIDGE, KERNEL, USER, OvsRouter
 from topologies.processes import Process, ProcessError
@@ -42,7 +41,7 @@ class Lab:
     def __init__(self, plan: Plan, directory: Path) -> None:
         """Describe it; logs and records go into `directory`."""
         self.plan, self.directory = plan, directory
-        self.datapath = KERNEL if has_flow_backend() else USER
+        self.datapath = KERNEL if plan.flow else USER
         self.bed = Testbed(ChaosTopo(plan, datapath=self.datapath), directory / "logs")
         self.records, self.beats = directory / "records", directory / "beats"
         self.programs: dict[str, Program] = {}

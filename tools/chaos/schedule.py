@@ -55,13 +55,17 @@ class Step:
         return "; ".join(faults + [f"{each.node} to {each.link or 'home'}" for each in self.moves])
 
 
-def chosen(only: Sequence[str]) -> list[Fault]:
-    """Return the faults of these kinds, or with these words in their names; all without any. Raises ValueError."""
+def chosen(only: Sequence[str], plan: Plan) -> list[Fault]:
+    """Return the faults that can befall a network, of these kinds, or with these words in their names; all without any.
+
+    Raises ValueError if there are none.
+    """
     kinds = {each.kind for each in TABLE}
     found = [
         each
         for each in TABLE
-        if not only or any(word == each.kind if word in kinds else word in each.name for word in only)
+        if (not only or any(word == each.kind if word in kinds else word in each.name for word in only))
+        and each.targets_in(plan)
     ]
     if not found:
         raise ValueError(f"--only: expected a kind or part of a name of the table's faults, got {', '.join(only)}")

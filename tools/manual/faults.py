@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from tools.chaos import record
+from tools.chaos.addresses import FLOW
 from tools.chaos.faults import TABLE, Fault
 
 COLUMNS = ("fault", "kind", "befalls", "lasts, in seconds", "may lose packets")
@@ -32,4 +33,5 @@ def _row(fault: Fault) -> tuple[str, ...]:
     target = re.sub(
         r"\{(\w+)\}", lambda word: f"each {word[1].replace('_', ' ').replace('ipv4', 'IPv4')}", fault.targets
     )
+    target += {None: "", FLOW: ", flow backend"}.get(fault.plane, ", route backend")
     return fault.name, fault.kind, target, f"{least:g} to {most:g}", "none" if fault.loss is None else str(fault.loss)

@@ -8,60 +8,79 @@ from itertools import islice
 import pytest
 
 from controller.cluster.mastership import STRANGER_GONE
-from tools.chaos.addresses import plan
+from tools.chaos.addresses import IN_IPV4, Plan, plan
 from tools.chaos.faults import TABLE, places
 from tools.chaos.schedule import Step, chosen, steps
 from tools.chaos.shrink import shrink
 
-PLAN = plan()
+PLAN, BY_FLOWS = plan(), plan(flow=True)
+FAULTS = chosen([], PLAN)
 
 
 def test_the_same_seed_gives_the_same_steps() -> None:
-    first, again, other = (list(islice(steps(seed, PLAN, TABLE), 50)) for seed in (1, 1, 2))
+    first, again, other = (list(islice(steps(seed, PLAN, FAULTS), 50)) for seed in (1, 1, 2))
     assert first == again != other
 
 
 def test_every_fault_comes_to_pass_in_time() -> None:
-    done = {each.fault for step in islice(steps(1, PLAN, TABLE), 1000) for each in step.faults}
+    done = {
+        each.fault
+        for plan in (PLAN, BY_FLOWS)
+        for step in islice(steps(1, plan, chosen([], plan)), 1000)
+        for each in step.faults
+    }
     assert done == {each.name for each in TABLE}
+
+
+@pytest.mark.parametrize("network", [PLAN, BY_FLOWS, plan(2)], ids=["route", "flow", "small"])
+def test_only_what_is_there_is_broken(network: Plan) -> None:
+    faults = chosen([], network)
+    assert all(each.targets_in(network) for each in faults)
+    assert {each.plane for each in faults} == {None, *network.planes}
+
+
+def test_what_the_flow_backend_does_not_carry_is_left_out_with_it() -> None:
+    assert [node.number for node in PLAN.mobile_nodes if node not in BY_FLOWS.mobile_nodes] == list(IN_IPV4)
+    assert BY_FLOWS.ipv4_home_agents == ()
 
 
 def test_a_mobile_node_of_proxy_mobile_ipv6_has_no_home_link() -> None:
     (proxied,) = PLAN.proxied
-    moves = (move for step in islice(steps(1, PLAN, TABLE), 1000) for move in step.moves)
+    moves = (move for step in islice(steps(1, PLAN, FAULTS), 1000) for move in step.moves)
     assert {move.link for move in moves if move.node == proxied.name} == set(proxied.links)
 
 
 def test_every_fault_befalls_something_that_is_there() -> None:
     for each in TABLE:
-        assert each.targets_in(PLAN), each.name
-        assert not any("{" in target or "," in target for target in each.targets_in(PLAN)), each.name
-    (killed,) = chosen(["anchor killed"])
+        targets = [target for plan in (PLAN, BY_FLOWS) for target in each.targets_in(plan)]
+        assert targets, each.name
+        assert not any("{" in target or "," in target for target in targets), each.name
+    (killed,) = chosen(["anchor killed"], PLAN)
     assert killed.targets_in(PLAN) == ["ha1", "ha2", "lma"], "the other one has no journal"
 
 
 def test_what_is_known_to_hoaflow_alone_is_broken_alone() -> None:
     alone = {each.name for each in TABLE if each.alone}
-    seen = [step for step in islice(steps(1, PLAN, TABLE), 1000) if any(each.fault in alone for each in step.faults)]
+    seen = [step for step in islice(steps(1, PLAN, FAULTS), 1000) if any(each.fault in alone for each in step.faults)]
     assert seen
     assert {len(step.faults) for step in seen} == {1}
 
 
 def test_only_the_chosen_faults_come_to_pass() -> None:
-    kinds = {each.kind for each in TABLE if each in chosen(["switch"])}
+    kinds = {each.kind for each in TABLE if each in chosen(["switch"], PLAN)}
     assert kinds == {"switch"}
-    assert {each.name for each in chosen(["controller killed"])} == {"controller killed"}
+    assert {each.name for each in chosen(["controller killed"], PLAN)} == {"controller killed"}
     with pytest.raises(ValueError, match="got nonsense"):
-        chosen(["nonsense"])
+        chosen(["nonsense"], PLAN)
 
 
 def test_a_stranger_may_be_told_of_for_as_long_as_controllers_do() -> None:
-    (stranger,) = chosen(["stranger is the switch's master"])
+    (stranger,) = chosen(["stranger is the switch's master"], PLAN)
     assert stranger.agrees > STRANGER_GONE
 
 
 def test_steps_survive_their_report() -> None:
-    for step in islice(steps(1, PLAN, TABLE), 20):
+    for step in islice(steps(1, PLAN, FAULTS), 20):
         assert Step.load(json.loads(json.dumps(step.dump()))) == step
 
 
