@@ -10,7 +10,7 @@ from hoaflow.cli.session import Session, with_session
 
 app = typer.Typer()
 
-COLUMNS = ("ROUTER", "SWITCH", "BACKEND", "AGENT", "GATES", "REFUSED")
+COLUMNS = ("ROUTER", "SWITCH", "BACKEND", "AGENT", "FLOWS", "GATES", "REFUSED")
 
 
 @app.callback(invoke_without_command=True)
@@ -30,6 +30,7 @@ def list_routers(at: Session) -> None:
     SWITCH   connected or not; drained: out of service, by `hoaflow drain`
     BACKEND  how it encapsulates: flow or route; '-' until its agent reports
     AGENT    hoaflow-router run: alive, lost, or unseen
+    FLOWS    of which bindings: all, or on demand, of those whose packets come to it
     GATES    number of open gates; without, all traffic takes the home agents' path
     REFUSED  flows refused by the switch, and tunnels refused by the agent
     """
@@ -76,7 +77,8 @@ def _list(at: Session) -> None:
 def _row(router: Json) -> tuple[object, ...]:
     refused = len(router["refused_flows"]) + len(router["refused_tunnels"])
     gates = len(router["gates"])
-    return router["dpid"], _switch(router), router["backend"], router["agent"], gates, refused
+    flows = "on demand" if router["install"] == "on-demand" else "all"
+    return router["dpid"], _switch(router), router["backend"], router["agent"], flows, gates, refused
 
 
 def _switch(router: Json) -> str:
