@@ -30,8 +30,14 @@ class ActivationEvents:
         return took
 
     def check(self, home_address: Prefix, now: float, sent: float | None) -> None:
-        """Report a binding if it has become active; ``sent`` is when the flows were sent that were confirmed now."""
+        """Report a binding if it has become active; ``sent`` is when the flows were sent that were confirmed now.
+
+        One that no router is asked for is not looked at again before one is: a million may have no traffic.
+        """
         if home_address not in self._activations.unconfirmed:
+            return
+        if not self._states.is_carried(home_address):
+            self._activations.forget(home_address)
             return
         binding = self._bindings.get(home_address)
         if binding is None or not self._states.is_active(binding, now):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Say how bindings stand: what all routers together make of one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +11,7 @@ from controller.core.registrations import Registrations
 from controller.core.router import Router
 from controller.core.routers import Routers
 from controller.core.standing import BindingOnRouter
+from hoaflow.addresses import Prefix
 
 State = Literal["active", "partial", "pending", "idle", "held", "withheld"]
 
@@ -36,14 +37,27 @@ class BindingStates:
         self._routers = routers
 
     def of(self, binding: Binding, now: float) -> BindingState:
-        """Return how a binding stands, with reasons."""
+        """Return how a binding stands, with reasons, on all routers prepared for it."""
+        return self._on(self._prepared(binding.home_agent), binding, now)
+
+    def in_brief(self, binding: Binding, now: float) -> BindingState:
+        """Return how a binding stands, without those of a thousand on-demand routers that see none of its packets.
+
+        ``routers`` has those that are to carry it, and those that have counted packets for it.
+        """
+        carrying = self._carrying(binding)
+        counting = self._routers.counting(binding.home_address)
+        routers = dict.fromkeys((*carrying, *(each for each in counting if each.prepared_for(binding.home_agent))))
+        return self._on([each for each in routers if each.switch.standby is None], binding, now)
+
+    def _on(self, routers: Iterable[Router], binding: Binding, now: float) -> BindingState:
         if binding.withheld is not None or self._registrations.is_covered(binding):
             return BindingState("withheld", {})
-        routers = {each.dpid: each.standing.of(binding, now) for each in self._prepared(binding.home_agent)}
+        standing = {each.dpid: each.standing.of(binding, now) for each in routers}
         if not self._registrations.may_offload(binding, now):
-            return BindingState("held", routers)
-        asked = [each.state == "active" for each in routers.values() if each.state != "idle"]
-        return BindingState(together(asked, len(asked) < len(routers)), routers)
+            return BindingState("held", standing)
+        asked = [each.state == "active" for each in standing.values() if each.state != "idle"]
+        return BindingState(together(asked, not asked and self.any_prepared(binding.home_agent)), standing)
 
     def of_confirmed(self, home_agent: HomeAgent, now: float) -> State:
         """Return the state of a home agent's bindings whose flows all stand: that of its gates.
@@ -77,11 +91,20 @@ class BindingStates:
                 found = True
         return found
 
+    def is_carried(self, home_address: Prefix) -> bool:
+        """Tell whether any router is to have a home address's flows, or may be, as none is known yet."""
+        return self._routers.any_carrying(home_address)
+
     def is_idle(self, binding: Binding, now: float) -> bool:
         """Tell whether ``of`` would say `idle`: no router prepared for it has been asked for it."""
         if not self._registrations.may_offload(binding, now) or self._carrying(binding):
             return False
-        return bool(self._prepared(binding.home_agent))
+        return self.any_prepared(binding.home_agent)
+
+    def any_prepared(self, home_agent: bytes) -> bool:
+        """Tell whether a router that is this controller's to write to is prepared for a home agent."""
+        found = (each for each in self._routers.values() if each.switch.standby is None)
+        return any(router.prepared_for(home_agent) for router in found)
 
     def _carrying(self, binding: Binding) -> list[Router]:
         """Return those of the prepared routers that are to have a binding's flows."""

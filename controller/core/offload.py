@@ -238,8 +238,12 @@ class Offload:
         was_alive = router.tunnels.agent_alive(now)
         router.renew_agent_lease(now)
         self.packet_reports.announce(router, install)
-        self.activations.recheck(router.acknowledge(revision, endpoints, flow, macs, failures, now))
+        applied = router.acknowledge(revision, endpoints, flow, macs, failures, now)
         moved = announced != router.tunnels.announced
+        if moved:
+            self.activations.recheck_all()
+        else:
+            self.activations.recheck(applied)
         if was_alive and any(announced) and moved:
             self._event("agent-changed", router=f"{dpid:016x}")
         news = ((address, reason) for address, reason in failures.items() if former.get(address) != reason)
@@ -397,6 +401,14 @@ class Offload:
     def state_of(self, binding: Binding, now: float) -> BindingState:
         """Return how a binding stands (see ``BindingStates``)."""
         return self._states.of(binding, now)
+
+    def brief_state_of(self, binding: Binding, now: float) -> BindingState:
+        """Return how a binding stands, on the routers alone that it concerns (see ``BindingStates.in_brief``)."""
+        return self._states.in_brief(binding, now)
+
+    def any_prepared(self, home_agent: bytes) -> bool:
+        """Tell whether a router that is this controller's to write to is prepared for a home agent."""
+        return self._states.any_prepared(home_agent)
 
     def is_active(self, binding: Binding, now: float) -> bool:
         """Tell whether a binding is active, without the reasons why it is not, which cost a look at each router."""

@@ -168,7 +168,7 @@ class Router:
     ) -> set[Prefix]:
         """Take in which backend the router has, and which tunnels its kernel has.
 
-        Returns the home addresses for which that has changed something.
+        Returns the home addresses whose tunnels are news.
         """
         self._touch()
         moved = (endpoints, flow) != (self.tunnels.endpoints, self.tunnels.flow)
@@ -188,7 +188,7 @@ class Router:
             for home_address in sorted(news):
                 self._queue_home_address(home_address)
         self.flows.recheck_adopted()
-        return set(self._bindings.home_addresses()) if moved else news
+        return news
 
     def flow_removed(self, key: FlowKey, counted: traffic.Counters, evicted: bool, now: float) -> list[Prefix]:
         """Record that a flow is gone, and what it had counted; ``evicted``: for want of room.

@@ -72,6 +72,14 @@ class Routers(dict[int, Router]):
             return self.values()
         return [self[dpid] for dpid in (*self.askers.with_everything, *self.askers.of(home_address))]
 
+    def counting(self, home_address: Prefix) -> list[Router]:
+        """Return the routers on which flows that are gone have counted packets of a home address."""
+        return [router for dpid in self._retired.dpids(home_address) if (router := self.get(dpid)) is not None]
+
+    def any_carrying(self, home_address: Prefix) -> bool:
+        """Tell whether any router is to have a home address's flows, or may be, as none is known yet."""
+        return bool(self.askers.with_everything or self.askers.of(home_address)) or not self
+
     def concerned(self, binding: Binding) -> Collection[Router]:
         """Return the routers that may have to follow a binding that is new, has moved, or is gone."""
         if not self.askers.on_demand:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Count what a router has carried past the home agents while flows come and go, and its flow messages."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -73,6 +73,10 @@ class RetiredCounters:
     def of(self, home_address: Prefix, dpid: int) -> Counters:
         """Return what was counted for a home address on a router."""
         return self._counted.get(home_address, {}).get(dpid, NO_TRAFFIC)
+
+    def dpids(self, home_address: Prefix) -> Iterable[int]:
+        """Return the datapath ids of the routers on which anything was counted for a home address."""
+        return self._counted.get(home_address, ())
 
     def add(self, home_address: Prefix, dpid: int, counted: Counters) -> None:
         """Add the last counts of a flow of a home address on a router."""

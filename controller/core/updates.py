@@ -93,7 +93,7 @@ class Updates:
         if source == "post":
             self._note_change(held, now)
         self._follow(held, () if before is None else (before,), urgency)
-        if self._routers.carrying(home_address) or not self._routers:
+        if self._routers.any_carrying(home_address):
             self.activations.report(home_address, now, urgency)
         else:
             self.activations.forget(home_address)

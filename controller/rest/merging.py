@@ -88,7 +88,8 @@ def merged_binding(said: Said[answers.Binding], prepared: Sequence[str], word: W
             routers[dpid] = answers.BindingOnRouter("unknown", 0, 0, word.why_unknown(dpid))
     masters = [each for member, each in said.items() if any(word.counts(member, dpid) for dpid in each.routers)]
     asked = [each.state == "active" for each in routers.values() if each.state != "idle"]
-    state: State = together(asked, len(asked) < len(routers))
+    any_idle = len(asked) < len(routers) or any(each.state == "idle" for each in said.values())
+    state: State = together(asked, any_idle)
     if all(each.state == "held" for each in masters or [first]):
         state = "held"
     return structs.replace(first, routers=routers, state=state)

@@ -20,7 +20,7 @@ from controller.core.flows import FlowKey
 from controller.core.traffic import Counters
 from controller.core.urgency import MOST_URGENT, Urgency
 from controller.rest.context import ApiContext, in_turns
-from controller.rest.merging import merged_binding, merged_bindings, merged_explanation, merged_results, place_of
+from controller.rest.merging import Word, merged_binding, merged_bindings, merged_explanation, merged_results, place_of
 from controller.rest.operations import Reach, operation
 from controller.rest.problems import REFUSALS, Problem, problem_of
 from controller.rest.request import ApiRequest
@@ -75,7 +75,7 @@ class BindingCalls:
         said, word = everywhere.said(answers.Binding)
         if not said:
             return everywhere.response
-        merged = merged_binding(said, self._prepared(request, said), word)
+        merged = merged_binding(said, self._silent(request, word, said), word)
         waited_in_vain = query.wait == "active" and merged.state not in ("active", "idle")
         status = HTTPStatus.ACCEPTED if waited_in_vain else HTTPStatus(everywhere.response.status_code)
         return json_response(merged, status)
@@ -99,7 +99,7 @@ class BindingCalls:
         if query.wait == "active" and not self._wait_active(binding):
             status = HTTPStatus.ACCEPTED
         current = registrations.at(binding.key) or binding
-        return json_response(self._binding_view(current, self._no_counters), status)
+        return json_response(self._binding_view(current, self._no_counters, brief=True), status)
 
     def _post_several(self, request: ApiRequest, body: bodies.BindingsBody) -> Response:
         now = time.monotonic()
@@ -200,17 +200,17 @@ class BindingCalls:
             current = self._context.offload.bindings.get(binding.home_address)
             if current is None or not current.same_path(binding):
                 return False
-            if self._context.offload.is_settled(current, now) or self._is_of_others(current, now):
+            if self._context.offload.is_settled(current, now) or self._is_of_others(current):
                 return True
             if now >= deadline:
                 return False
             # Most changes name the home address; a gate that opens does not, and is rare.
             self._context.moved.wait(binding.home_address, min(LOOK_AGAIN, deadline - now))
 
-    def _is_of_others(self, binding: Binding, now: float) -> bool:
+    def _is_of_others(self, binding: Binding) -> bool:
         """Tell whether only other members are masters of routers that may be prepared for a binding."""
-        return (
-            self._context.members.view.cluster is not None and not self._context.offload.state_of(binding, now).routers
+        return self._context.members.view.cluster is not None and not self._context.offload.any_prepared(
+            binding.home_agent
         )
 
     @operation(
@@ -223,7 +223,7 @@ class BindingCalls:
         reach=Reach.MASTERS,
     )
     def list_bindings(self, request: ApiRequest, query: BindingsQuery) -> Response:
-        """List the bindings, by page, filtered."""
+        """List the bindings, by page, filtered: each with the routers that carry it or have counted packets for it."""
         now = time.monotonic()
         caller = request.caller
         home_agent = bodies.address_filter("home_agent", query.home_agent) or caller.home_agent
@@ -245,10 +245,10 @@ class BindingCalls:
             if (query.protocol is UNSET or binding.protocol is query.protocol)
             and home_agent in (None, binding.home_agent)
             and care_of_address in (None, binding.care_of_address)
-            and (asked.state is UNSET or offload.state_of(binding, now).state == asked.state)
+            and (asked.state is UNSET or offload.brief_state_of(binding, now).state == asked.state)
         )
         counters = self._counters()
-        own = page_of(answers.Bindings, asked, found, lambda binding: self._binding_view(binding, counters))
+        own = page_of(answers.Bindings, asked, found, lambda binding: self._binding_view(binding, counters, brief=True))
         if asked is query:
             return json_response(own)
         parameters = {
@@ -257,7 +257,7 @@ class BindingCalls:
         }
         answered = members.ask_masters(request, f"{request.path}?{urlencode(parameters)}")
         said, word = answered.said(own, answers.Bindings)
-        return json_response(merged_bindings(said, query, partial(self._prepared, request), word))
+        return json_response(merged_bindings(said, query, partial(self._silent, request, word), word))
 
     @operation(
         "GET",
@@ -341,8 +341,15 @@ class BindingCalls:
             return []
         return [dpid_text(dpid) for dpid, router in offload.routers.items() if router.has_backend_for(home_agent)]
 
-    def _binding_view(self, binding: Binding, counters: FlowCounters) -> answers.Binding:
-        return binding_view(binding, self._context.offload, counters, time.monotonic())
+    def _silent(self, request: ApiRequest, word: Word, said: Mapping[str, answers.Binding]) -> list[str]:
+        """Return those of the prepared routers whose masters have said nothing of a binding.
+
+        A master that answers in brief leaves out its on-demand routers that see no packets of the binding.
+        """
+        return [dpid for dpid in self._prepared(request, said) if word.master(dpid) not in said]
+
+    def _binding_view(self, binding: Binding, counters: FlowCounters, brief: bool = False) -> answers.Binding:
+        return binding_view(binding, self._context.offload, counters, time.monotonic(), brief)
 
     def _counters(self) -> FlowCounters:
         """Return a function that returns a switch's counters, and asks each switch once."""

@@ -72,7 +72,10 @@ class BindingOnRouter(Struct):
 
 
 class Binding(Struct):
-    """A binding, with its state on each router that is prepared for its home agent."""
+    """A binding, with its state on each router that is prepared for its home agent.
+
+    Lists, and answers to reports, leave out on-demand routers that have seen none of its packets.
+    """
 
     home_address: HomeAddress
     care_of_address: CareOfAddress

@@ -41,9 +41,15 @@ def home_agent_view(home_agent: HomeAgent, offload: Offload, now: float) -> answ
     )
 
 
-def binding_view(binding: Binding, offload: Offload, counters: FlowCounters, now: float) -> answers.Binding:
-    """Return the answer for a binding, with its state on each router that is prepared for its home agent."""
-    state, by_identification = offload.state_of(binding, now), binding.rules.ordered_by == "identification"
+def binding_view(
+    binding: Binding, offload: Offload, counters: FlowCounters, now: float, brief: bool = False
+) -> answers.Binding:
+    """Return the answer for a binding, with its state on each router that is prepared for its home agent.
+
+    `brief`: on those alone that carry it or have counted packets for it (see `BindingStates.in_brief`).
+    """
+    state = offload.brief_state_of(binding, now) if brief else offload.state_of(binding, now)
+    by_identification = binding.rules.ordered_by == "identification"
     routers = {}
     for dpid, on_router in state.routers.items():
         packets, octets = counted(binding, offload.router(dpid), counters)

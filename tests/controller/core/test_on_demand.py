@@ -165,6 +165,55 @@ def test_of_several_routers_only_those_count_that_are_asked(cold: OnDemand) -> N
     assert reason.startswith("1 of 2 prepared routers sends its packets straight to 2001:db8:2::2; on router 0")
 
 
+def test_what_was_expected_before_the_agent_said_on_demand_is_waited_for_no_longer(cold: OnDemand) -> None:
+    unconfirmed = cold.offload.activations.unconfirmed
+    cold.offload.connections.disconnect(DPID, cold.now)
+    cold.offload.acknowledge(DPID, 0, *_word(cold), cold.now, install=Install.EVERYTHING)
+    assert list(unconfirmed) == [HOME_ADDRESS]
+    cold.connect(DPID, PORTS, [], [])
+    cold.offload.acknowledge(DPID, 0, *_word(cold), cold.now, install=Install.ON_DEMAND)
+    cold.deliver()
+    cold.make_meters()
+    cold.offload.tick(cold.now)
+    assert (list(unconfirmed), cold.counts()) == ([], {"idle": 1})
+
+
+def test_nobody_waits_for_flows_that_have_gone_as_nothing_came(cold: OnDemand) -> None:
+    unconfirmed = cold.offload.activations.unconfirmed
+    cold.post(lifetime=2000, sequence=2)
+    cold.packet()
+    cold.settle()
+    assert (cold.state(), list(unconfirmed)) == ("active", [])
+    for _ in range(2):
+        cold.read()
+        cold.now += IDLE_AFTER
+        cold.announce()
+        cold.agent_starts()
+    cold.snapshot(binding(lifetime=2000, sequence=2, now=cold.now))
+    cold.settle()
+    assert (cold.state(), list(unconfirmed)) == ("idle", []), "its flows have gone, and nobody waits for them"
+
+
+def test_in_brief_a_binding_stands_on_the_routers_that_carry_it_or_have_counted_for_it(cold: OnDemand) -> None:
+    def brief() -> tuple[str, dict[int, str]]:
+        held = cold.offload.bindings.get(HOME_ADDRESS)
+        assert held is not None
+        state = cold.offload.brief_state_of(held, cold.now)
+        return state.state, {dpid: each.state for dpid, each in state.routers.items()}
+
+    cold.connect(2, PORTS, [], [])
+    cold.offload.acknowledge(2, cold.revision, *_word(cold), cold.now)
+    assert brief() == ("idle", {})
+    cold.packet()
+    cold.settle()
+    assert (brief(), len(cold.offload.state_of(binding(), cold.now).routers)) == (("active", {DPID: "active"}), 2)
+    key = keys_of(binding()).downlink
+    cold.router.demand.drop(HOME_ADDRESS)
+    cold.offload.flow_removed(cold.router, key, Counters(7, 700), cold.now)
+    cold.settle()
+    assert brief() == ("idle", {DPID: "idle"}), "what it has counted is part of the totals"
+
+
 def test_both_directions_of_what_cannot_be_offloaded_are_suppressed_once_each(cold: OnDemand) -> None:
     cold.offload.report(binding(HOME_ADDRESSES[1], SECOND, withheld="ipsec", now=cold.now), cold.now)
     suppressed = [cold.packet(HOME_ADDRESSES[1], path) for path in (None, ON_SECOND, None, ON_SECOND)]
