@@ -35,11 +35,15 @@ class Ovs(Environment):
     A context manager: leaving it ends both, and whatever else still runs in the namespace, and removes that.
     """
 
-    def __init__(self, directory: Path, datapath: str = "netdev") -> None:
-        """datapath: `netdev` (userspace), `dummy` (no devices at all), or `system` where the kernel has one."""
+    def __init__(self, directory: Path, datapath: str = "netdev", beside: "Ovs | None" = None) -> None:
+        """datapath: `netdev` (userspace), `dummy` (no devices at all), or `system` where the kernel has one.
+
+        beside: in whose namespace, which has to last longer; for `dummy` alone.
+        """
         self.directory = directory
         self.datapath = datapath
-        self.netns = f"hf-ovs-{os.getpid()}-{next(_serial)}"
+        self._beside = beside
+        self.netns: str = f"hf-ovs-{os.getpid()}-{next(_serial)}" if beside is None else beside.netns
         self.database = directory / "db.sock"
         self.environment = {**os.environ, "OVS_RUNDIR": str(directory), "OVS_DBDIR": str(directory)}
 
@@ -115,7 +119,7 @@ class Ovs(Environment):
             pidfile = self.directory / f"{daemon}.pid"
             if pidfile.exists():  # they remove it when they end
                 _end(int(pidfile.read_text()))
-        if Path(f"/run/netns/{self.netns}").exists():
+        if self._beside is None and Path(f"/run/netns/{self.netns}").exists():
             for pid in _run(["ip", "netns", "pids", self.netns]).split():
                 _end(int(pid))
             _run(["ip", "netns", "del", self.netns])
@@ -125,8 +129,9 @@ class Ovs(Environment):
             raise PermissionError("a network namespace needs root: run the tests by `make test`")
         if not SCHEMA.exists() or not shutil.which("ovs-vswitchd", path=os.environ["PATH"] + ":/usr/sbin"):
             raise FileNotFoundError("Open vSwitch is not installed (openvswitch-switch): run `make setup`")
-        _run(["ip", "netns", "add", self.netns])
-        _run(["ip", "-n", self.netns, "link", "set", "lo", "up"])
+        if self._beside is None:
+            _run(["ip", "netns", "add", self.netns])
+            _run(["ip", "-n", self.netns, "link", "set", "lo", "up"])
         _run(["ovsdb-tool", "create", str(self.directory / "conf.db"), str(SCHEMA)])
         self.start_database()
         self.vsctl("--no-wait", "init")

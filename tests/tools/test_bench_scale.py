@@ -18,6 +18,7 @@ FIGURES = [
     "nothing happens: the controller's processor time",
     "growth 200 → 2000: processor time for a new binding",
     "growth 200 → 2000: processor time for a handover",
+    "packet to an unknown home address: the controller's processor time",
     "activation p99 under a scan",
     "controller restart, until all routers are in sync",
 ]

@@ -6,10 +6,11 @@ the real ones. Bridges and agents are played as often as the real ones report wi
 """
 
 import http.client
+import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from tools.benchmarks.generator import Load, Result
 from tools.benchmarks.hoaflow import DECAPSULATION, MAC, RECEIVE, TRANSMIT, bridge, switches
 from tools.benchmarks.lab import LIFETIME, WAITING, Generator
 from tools.benchmarks.rest import RestClient, Unexpected, prepared
-from tools.benchmarks.scale.packets import Packets
+from tools.benchmarks.scale.packets import Packets, give_precedence_to_others
 from tools.benchmarks.workload import FLOWS_PER_BINDING, Population, spread
 
 HOME_AGENTS, FIRST_NUMBER = 20, 0x101
@@ -49,7 +50,7 @@ _VALUE = re.compile(r"^(hoaflow_\w+)(?:\{([^}]*)\})? ([0-9.e+-]+)$", re.MULTILIN
 class Plan:
     """What to measure: `active` home addresses have traffic, `handovers` at `rate` a second for each figure.
 
-    `scanned` routers see `packets` a second to random addresses, each.
+    `scanned` of the routers, if there are others, see `packets` a second to random addresses, each, and nothing else.
     """
 
     routers: int
@@ -74,7 +75,12 @@ class ScaleLab:
         self.ready = False  # whether everybody has reported
         self.lapsed = 0  # leases
         (directory / "ovs").mkdir(parents=True)
+        scanned = min(plan.scanned, plan.routers - 1)
+        self.scanned, self.carrying = self.dpids[:scanned], self.dpids[scanned:]
         self.ovs = Ovs(directory / "ovs", "dummy")
+        # What `ovs-vswitchd` does for packets it does not do for OpenFlow: scanned switches are to delay no others.
+        (directory / "scanned").mkdir()
+        self.scanned_ovs = Ovs(directory / "scanned", "dummy", beside=self.ovs)
         self.controller = Controller(self.ovs, directory, SETTINGS)
         self.rest = RestClient(self.ovs, REST_PORT)
         self.missed: list[str] = []  # renewals
@@ -87,8 +93,10 @@ class ScaleLab:
     def __enter__(self) -> "ScaleLab":
         with ExitStack() as parts:
             parts.enter_context(self.ovs)
-            for begin in range(0, len(self.dpids), AT_ONCE):
-                self._add_bridges(self.dpids[begin : begin + AT_ONCE])
+            parts.enter_context(self.scanned_ovs)
+            give_precedence_to_others(*map(int, os.listdir(f"/proc/{switches(self.scanned_ovs)['ovs-vswitchd']}/task")))
+            for ovs, dpids in self._switches(self.dpids):
+                self._add_bridges(ovs, dpids)
             parts.enter_context(self.controller)
             self.packets = Packets(self.ovs.directory / "vswitchd.ctl")
             parts.callback(self.packets.close)
@@ -102,7 +110,18 @@ class ScaleLab:
     def __exit__(self, *_: object) -> None:
         self._parts.close()
 
-    def _add_bridges(self, dpids: Iterable[int]) -> None:
+    def _switches(self, dpids: Sequence[int]) -> Iterator[tuple[Ovs, Sequence[int]]]:
+        """Iterate over some switches, as many as go into one transaction at a time."""
+        scanned = set(self.scanned)
+        for ovs, group in (
+            (self.scanned_ovs, [each for each in dpids if each in scanned]),
+            (self.ovs, [each for each in dpids if each not in scanned]),
+        ):
+            for begin in range(0, len(group), AT_ONCE):
+                yield ovs, group[begin : begin + AT_ONCE]
+
+    @staticmethod
+    def _add_bridges(ovs: Ovs, dpids: Iterable[int]) -> None:
         words: list[str] = []
         for dpid in dpids:
             name = bridge(dpid)
@@ -112,7 +131,7 @@ class ScaleLab:
             for port, number in ((f"tx{dpid}", TRANSMIT), (f"rx{dpid}", RECEIVE)):
                 words += ["--", "add-port", name, port, "--", "set", "interface", port]
                 words += ["type=dummy", f"ofport_request={number}"]
-        self.ovs.vsctl(*words)
+        ovs.vsctl(*words)
 
     # What bridges and agents report.
 
@@ -121,12 +140,12 @@ class ScaleLab:
         for dpid in dpids:
             self._acknowledge(self.rest, dpid)
         self.connected += dpids
-        for begin in range(0, len(dpids), AT_ONCE):
+        for ovs, group in self._switches(dpids):
             words: list[str] = []
-            for dpid in dpids[begin : begin + AT_ONCE]:
+            for dpid in group:
                 words += ["--", "set-controller", bridge(dpid), "tcp:127.0.0.1:6653"]
                 words += ["--", "set", "controller", bridge(dpid), "max_backoff=1000", "inactivity_probe=60000"]
-            self.ovs.vsctl(*words)
+            ovs.vsctl(*words)
         self.ready = True
         self.wait_ready()
 
@@ -205,6 +224,11 @@ class ScaleLab:
 
     # Traffic and handovers.
 
+    @property
+    def carried_by(self) -> int:
+        """How many routers see the packets of one home address."""
+        return min(CARRIED_BY, len(self.carrying))
+
     def active(self) -> list[tuple[Population, int]]:
         """Return the mobile nodes with traffic: the first ones of each home agent."""
         each = min(-(-self.plan.active // HOME_AGENTS), self.held)
@@ -212,12 +236,12 @@ class ScaleLab:
 
     def warm(self) -> None:
         """Send packets of the active mobile nodes until their routers have the flows. Raises TimeoutError."""
-        wanted = self._settled() + FLOWS_PER_BINDING * len(self.active()) * min(CARRIED_BY, len(self.connected))
+        wanted = self._settled() + FLOWS_PER_BINDING * len(self.active()) * self.carried_by
         chance = Random(7)
-        frames: dict[int, list[str]] = {dpid: [] for dpid in self.connected}
+        frames: dict[int, list[str]] = {dpid: [] for dpid in self.carrying}
         for population, node in self.active():
             address = str(population.binding(node, time.monotonic())["home_address"])
-            for dpid in chance.sample(self.connected, min(CARRIED_BY, len(self.connected))):
+            for dpid in chance.sample(self.carrying, self.carried_by):
                 frames[dpid].append(frame(address).hex())
 
         def all_there() -> bool:
