@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`make bench-scale` itself, with very little to do: it has to print every line of its table."""
+"""`make bench-scale` itself, and what stands beside it, with very little to do: every line has to be printed."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tools.benchmarks.ryu import CHECKOUT
+from tools.benchmarks.scale import eviction
 
 SMALL = ("--routers", "2", "--bindings", "2000", "--active", "20", "--handovers", "10", "--scanned", "1", "--idle", "1")
 FIGURES = [
@@ -33,3 +37,9 @@ def test_everything_is_measured_and_only_the_routers_that_carry_it_see_a_handove
     assert list(figures) == FIGURES, done.stdout
     assert all(name in done.stdout for name in FIGURES)
     assert figures["handover: routers touched"]["met"]
+
+
+def test_ways_to_give_up_idle_flows_are_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    assert eviction.main(["--flows", "30", "--handovers", "3"]) == 0
+    ways = re.findall(r"^30 flows, (.+): a handover: p50 [0-9.]+ ms", capsys.readouterr().out, re.MULTILINE)
+    assert ways == ["neither", "idle timeouts", "all counters are read"]

@@ -30,13 +30,31 @@ def arrival(home_address: str, care_of_address: str, number: int) -> bytes:
     return _bundle(_additions(home_address, care_of_address), number)
 
 
-def handover(node: int, link: int, number: int) -> bytes:
+def handover(node: int, link: int, number: int, idle_timeout: int = 0) -> bytes:
     """Return the messages that move mobile node `node` from the previous link to `link`, and a barrier.
 
-    number: of the bundle, and the xid of all its messages.
+    number: of the bundle, and the xid of all its messages. idle_timeout: of the new flows, in seconds, 0 for none.
     """
     home_address, former = _home_address(node), _care_of_address(node, link - 1)
-    return _bundle([*_additions(home_address, _care_of_address(node, link)), *_deletions(home_address, former)], number)
+    additions = _additions(home_address, _care_of_address(node, link))
+    for addition in additions:
+        addition.idle_timeout = idle_timeout
+    return _bundle([*additions, *_deletions(home_address, former)], number)
+
+
+def flows(node: int, link: int, idle_timeout: int = 0) -> list[str]:
+    """Return the flows of mobile node `node` on `link` as ovs-ofctl(8) has them."""
+    home_address, care_of_address = _home_address(node), _care_of_address(node, link)
+    common = f"cookie={COOKIE:#x},priority={PRIORITY}" + (f",idle_timeout={idle_timeout}" if idle_timeout else "")
+    to_kernel = f"set_field:{_MAC}->eth_dst,LOCAL"
+    decapsulated = f"set_field:{_DECAPSULATION}->ipv6_dst,{to_kernel}"
+    tunnel = f"set_field:{HOME_AGENT}->tun_ipv6_src,set_field:{care_of_address}->tun_ipv6_dst"
+    return [
+        f"table={VERIFY},{common},ipv6,ipv6_src={home_address},tun_ipv6_src={care_of_address},actions={to_kernel}",
+        f"table={UPLINK},{common},ipv6,nw_proto=41,ipv6_src={care_of_address},ipv6_dst={HOME_AGENT},"
+        f"actions={decapsulated}",
+        f"table={DOWNLINK},{common},ipv6,ipv6_dst={home_address},actions=dec_ttl,{tunnel},output:{_TRANSMIT}",
+    ]
 
 
 class Prepared:
