@@ -8,6 +8,8 @@ from tools.chaos.addresses import Flow, MobileNode, Plan
 from tools.chaos.packets import Kind, Record, octets
 from tools.chaos.timeline import Move
 
+AHEAD = 2.0  # seconds by which a packet may be ahead of the acknowledgement, which an anchor sends last
+
 
 class Location:
     """Follow each mobile node by its moves, and by the replies that its registrations got.
@@ -39,9 +41,14 @@ class Location:
         return bool(self.link(node, at))
 
     def left(self, node: str, address: bytes, at: float) -> float | None:
-        """Return since when a care-of address is no longer the node's by its last acknowledgement, None if it is."""
+        """Return since when a care-of address is no longer the node's by its last acknowledgement, None if it is.
+
+        It is again a moment before it is acknowledged.
+        """
         registrations = self.registered[node]
         index = bisect_right(registrations, at, key=lambda each: each[0])
+        if any(address == registered for moment, registered in registrations[index:] if moment <= at + AHEAD):
+            return None
         since = None
         for moment, registered in reversed(registrations[:index]):
             if registered == address:

@@ -27,6 +27,17 @@ def test_a_mobile_node_has_left_its_care_of_address_when_the_next_is_accepted(no
     assert location.left(node.name, octets(node.care_of_address(first)), 30.0) == 20.5
 
 
+def test_packets_may_overtake_the_acknowledgement_of_where_they_go() -> None:
+    node = PLAN.mobile_nodes[0]
+    first, second = map(octets, map(node.care_of_address, node.links))
+    visits = [(10.0, node.links[0]), (20.0, node.links[1]), (40.0, node.links[0])]
+    moves = [Move(at, node.name, link) for at, link in visits]
+    location = Location(PLAN, moves, [registered(node, at + 0.5, link) for at, link in visits])
+    assert location.left(node.name, first, 35.0) == 20.5
+    assert location.left(node.name, first, 40.4) is None
+    assert location.left(node.name, second, 40.4) is None
+
+
 def test_the_traffic_of_a_mobile_router_is_its_networks() -> None:
     (node,) = PLAN.mobile_routers
     assert node.number == ROUTED
