@@ -10,7 +10,7 @@ from hoaflow.home_agent.mobile_networks import MobileNetworks
 from hoaflow.home_agent.pods.serving import Gate
 from hoaflow.mobility.binding_objects import ProxyEntries
 from hoaflow.mobility.home_links import OwnAddress, Up
-from hoaflow.mobility.objects import MainRule, ProxyNeighbours, RestoredSetting
+from hoaflow.mobility.objects import MainRule, RestoredSetting
 from hoaflow.mobility.packet_io import Guard, home_address_option_for, mobility_header_for
 from hoaflow.mobility.routes import LINK_LOCAL, OnLinkRoute
 from hoaflow.mobility.tunnel_counters import TunnelCounters
@@ -59,7 +59,9 @@ def declaration(
         Bound(home_link, rebind),
         RestoredSetting(f"{home_link.interface}.disable_ipv6", "0"),
         RestoredSetting(f"{home_link.interface}.forwarding", "1"),
-        ProxyNeighbours(home_link.interface),
+        # Not of the home link alone: then the kernel forwards solicitations that are sent to the home address itself, by
+        # which neighbours confirm that they still reach it (net/ipv6/ip6_output.c, ip6_forward).
+        RestoredSetting("all.proxy_ndp", "1"),
         LinkLocalAddress(home_link.interface),
         OwnAddress(policy.home_agent, policy.home_prefix.prefixlen, home_link.interface, owned=gate is not None),
         OnLinkRoute(LINK_LOCAL, home_link.interface),

@@ -39,21 +39,6 @@ class RestoredSetting:
         self._before = None
 
 
-class ProxyNeighbours(RestoredSetting):
-    """The kernel answers for proxy entries on an interface.
-
-    The setting for all interfaces is enough, as in a container whose settings can't be written.
-    """
-
-    def __init__(self, interface: str) -> None:
-        super().__init__(f"{interface}.proxy_ndp", "1")
-
-    def difference(self, actual: ActualState) -> str | None:
-        """See `Declared`."""
-        on_all = actual.setting(None, setting_path("all.proxy_ndp", "ipv6")) == "1"
-        return None if on_all else super().difference(actual)
-
-
 class MainRule:
     """A rule looks into table main for all packets; `ip rule flush` removes it, and the host then routes nothing.
 

@@ -86,7 +86,7 @@ COMMON: dict[str, Sequence[str]] = {
         "nft add rule ip6 hoaflow_ha_load downlink drop",
     ],
     "net.ipv6.conf.hl.forwarding = 1": ["sysctl -qw net.ipv6.conf.hl.forwarding=0"],
-    "net.ipv6.conf.hl.proxy_ndp = 1": ["sysctl -qw net.ipv6.conf.hl.proxy_ndp=0"],
+    "net.ipv6.conf.all.proxy_ndp = 1": ["sysctl -qw net.ipv6.conf.all.proxy_ndp=0"],
     "net.ipv6.conf.hl.disable_ipv6 = 0": ["sysctl -qw net.ipv6.conf.hl.disable_ipv6=1"],
     "link-local address on hl": ["ip -6 address flush dev hl", "ip -6 address flush dev hl scope link"],
     f"address {HOME_AGENT}/64 dev hl": [f"ip address del {HOME_AGENT}/64 dev hl"],
