@@ -20,6 +20,10 @@ MOBILE_NETWORK = "2001:db8:aa:1::/64"
 MOBILE_NETWORK_GATEWAY = "2001:db8:aa:1::1"
 MOBILE_NETWORK_NODE = "2001:db8:aa:1::100"
 
+# Of distributed mobility: interface identifiers on each site's link (see `site_address`).
+SITE_HOME_AGENT, SITE_ROUTER = "1", "fe"
+SITE_HOME_ADDRESS, SITE_CARE_OF_ADDRESS = "100", "200"
+
 STRANGER = "2001:db8:2::66"
 
 CORRESPONDENT = "2001:db8:1::2"
@@ -57,6 +61,40 @@ def ipv4(address: str) -> str:
 def management_router(number: int) -> str:
     """Return the IPv4 address of router rNUMBER on the management network."""
     return f"192.0.2.{10 + number}"
+
+
+def management_home_agent(site: int) -> str:
+    """Return the IPv4 address of a site's home agent on the management network."""
+    return f"192.0.2.{2 + site}"
+
+
+def site_prefix(site: int) -> str:
+    """Return the prefix (/64) of the link of SITE, counted from 1: the home prefix of its home agent."""
+    return f"2001:db8:9{site:x}::/64"
+
+
+def site_address(site: int, identifier: str) -> str:
+    """Return the address with an interface identifier on the link of SITE.
+
+    >>> site_address(2, SITE_HOME_ADDRESS)
+    '2001:db8:92::100'
+    """
+    return f"2001:db8:9{site:x}::{identifier}"
+
+
+def site_network(site: int) -> str:
+    """Return the prefix (/64) of the other network of SITE, where its correspondent node is."""
+    return f"2001:db8:a{site:x}::/64"
+
+
+def site_gateway(site: int) -> str:
+    """Return the router's address on `site_network(site)`."""
+    return f"2001:db8:a{site:x}::1"
+
+
+def site_correspondent(site: int) -> str:
+    """Return the address of the correspondent node of SITE."""
+    return f"2001:db8:a{site:x}::2"
 
 
 def foreign_link(number: int) -> str:

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Build what all topologies share: routers with their segments, end nodes, the home link, the management network."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from mininet.topo import Topo
 
 from topologies import addresses as at
-from topologies.nodes import DataIntf, DataLink, IpNode, LinkBridge
+from topologies.nodes import DataIntf, DataLink, DelayLine, IpNode, LinkBridge
 from topologies.ovs_router import USER, OvsRouter
 
 
@@ -69,11 +70,42 @@ class MobilityTopo(Topo):
                 self.link(router, f"{router}-{end.node}", end.node, end.interface)
         self.link("mgmt", f"mgmt-{router}", router, f"{router}-mgmt")
 
-    def add_end_nodes(self) -> None:
-        """Add correspondent node, anchor, mobile node and a stranger, and the management network.
+    def add_edge_router(self, number: int, gateway: str, *attached: Attachment, more: Sequence[Segment] = ()) -> None:
+        """Add router NUMBER between the core and an access link, on which GATEWAY is its address, and MORE links."""
+        access = Segment("access", gateway, attached)
+        core = Segment("core", at.router_side(number), (Attachment("core", f"core-r{number}"),))
+        self.add_router(number, [access, *more, core], routes={"default": at.core_side(number)})
 
-        The stranger is a host on foreign link 1 that nobody has reason to trust.
+    def add_core_router(self, delay: float, routes: dict[str, str]) -> None:
+        """Add the core router, and the delay line between it and the anchor, DELAY milliseconds one way.
+
+        ROUTES: destination → next hop.
         """
+        links = {f"core-{router}": int(router.removeprefix("r")) for router in self.routers}
+        links[f"core-{self.anchor}"] = 9
+        self.addHost(
+            "core",
+            cls=IpNode,
+            address=at.core_side(9),
+            addresses={interface: [f"{at.core_side(number)}/64"] for interface, number in links.items()},
+            routes=routes,
+            forwarding=True,
+        )
+        self.addSwitch("slow", cls=DelayLine, delay=delay, dpid="9b", inNamespace=True)
+        self.link("slow", "slow-core", "core", f"core-{self.anchor}")
+        self.link("slow", f"slow-{self.anchor}", self.anchor, f"{self.anchor}-core")
+
+    def add_end_nodes(self) -> None:
+        """Add all end nodes, the anchor, and the management network."""
+        self.add_other_nodes()
+        self.add_mobile_node()
+        # In the root namespace, where the controller is.
+        management = f"{at.MANAGEMENT_ROOT}/{at.MANAGEMENT_PREFIX_LENGTH}"
+        self.addSwitch("mgmt", cls=LinkBridge, dpid="9a", listenPort=None, address=management)
+        self.link("mgmt", f"mgmt-{self.anchor}", self.anchor, f"{self.anchor}-mgmt")
+
+    def add_other_nodes(self) -> None:
+        """Add correspondent node and stranger, a host on foreign link 1 that nobody has reason to trust."""
         self.addHost(
             "cn",
             cls=IpNode,
@@ -88,11 +120,6 @@ class MobilityTopo(Topo):
             addresses={"stranger-eth0": [f"{at.STRANGER}/64"]},
             routes={"default": at.foreign_gateway(1)},
         )
-        self.add_mobile_node()
-        # In the root namespace, where the controller is.
-        management = f"{at.MANAGEMENT_ROOT}/{at.MANAGEMENT_PREFIX_LENGTH}"
-        self.addSwitch("mgmt", cls=LinkBridge, dpid="9a", listenPort=None, address=management)
-        self.link("mgmt", f"mgmt-{self.anchor}", self.anchor, f"{self.anchor}-mgmt")
 
     def add_mobile_node(self) -> None:
         """Add home agent, mobile node and home link."""

@@ -8,9 +8,10 @@ the root namespace. The management network joins them.
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -47,6 +48,16 @@ class Backend(NamedTuple):
 
     name: str
     reason: str
+
+
+class HomeAgentSite(NamedTuple):
+    """Say where a home agent runs: its node, home link, address and home prefix, and its program's name here."""
+
+    program: str
+    node: str
+    home_link: str
+    home_agent: str
+    home_prefix: str
 
 
 class Deployment:
@@ -99,13 +110,21 @@ class Deployment:
 
     def start_anchor(self, journal: Path | None = None) -> Process:
         """Start `hoaflow-ha` and wait until it serves; bindings outlive it in the file JOURNAL."""
-        command = [sys.executable, "-m", "hoaflow.home_agent", "--home-agent", at.HOME_AGENT]
-        command += ["--home-prefix", at.HOME_PREFIX, "--home-link", "ha-home", "--keys", str(self.keys)]
-        command += ["--log-addresses", *self.anchor_options()]
+        where = HomeAgentSite(self.anchor_program, self.bed.topology.anchor, "ha-home", at.HOME_AGENT, at.HOME_PREFIX)
+        return self.serving(self.launch_home_agent(where, self.keys, journal, *self.anchor_options()))
+
+    def launch_home_agent(self, where: HomeAgentSite, keys: Path, journal: Path | None, *options: str) -> Process:
+        """Start `hoaflow-ha` there, without waiting until it serves."""
+        command = [sys.executable, "-m", "hoaflow.home_agent", "--home-agent", where.home_agent]
+        command += ["--home-prefix", where.home_prefix, "--home-link", where.home_link, "--keys", str(keys)]
+        command += ["--log-addresses", *options]
         command += [] if journal is None else ["--journal", str(journal)]
-        process = self.bed.start(self.anchor_program, command, node=self.bed.topology.anchor)
-        process.wait_for(r"event=started ", START_TIMEOUT)
-        return process
+        return self.bed.start(where.program, command, node=where.node)
+
+    def serving(self, home_agent: Process) -> Process:
+        """Wait until a home agent serves, and return it."""
+        home_agent.wait_for(r"event=started ", START_TIMEOUT)
+        return home_agent
 
     def start_mobile_node(self) -> list[Process]:
         """Start what registers the mobile node, and wait until it can register."""
@@ -156,7 +175,8 @@ class Deployment:
             return dict(zip(self.routers, pool.map(self._set_up_router, self.routers), strict=True))
 
     def _set_up_router(self, router: str) -> str:
-        command = [sys.executable, "-m", "hoaflow.router", "setup", "--bridge", BRIDGE, "--home-agent", self.anchor]
+        command = [sys.executable, "-m", "hoaflow.router", "setup", "--bridge", BRIDGE]
+        command += [word for anchor in self.anchors for word in ("--home-agent", anchor)]
         said = self.bed.run(*command, node=router)
         found = re.search(r"^backend (?:flow|route), because: (.*)$", said, re.MULTILINE)
         if found is None:
@@ -189,11 +209,30 @@ class Deployment:
 
     def start_bridge(self) -> Process:
         """Start `ha-bridge` beside the home agent, without waiting for its first announcement."""
-        command = [sys.executable, "-m", "ha_bridge", "--controller", REST, "--home-agent", self.anchor]
-        command += [word for prefix in self.anchored for word in ("--home-prefix", prefix)]
+        return self.start_bridge_of(self.anchor, self.anchored, self.bed.topology.anchor, "bridge", BRIDGES)
+
+    def start_bridge_of(self, anchor: str, anchored: Iterable[str], node: str, name: str, client: str) -> Process:
+        """Start an `ha-bridge` called NAME beside an anchor in NODE, with the token of CLIENT, without waiting."""
+        command = [sys.executable, "-m", "ha_bridge", "--controller", REST, "--home-agent", anchor]
+        command += [word for prefix in anchored for word in ("--home-prefix", prefix)]
         command += ["--lease", str(self.lease), *self.bridge_options]
-        command += ["--renew", str(self.lease * 0.3), "--log-addresses", "--token-file", str(self.tokens.file(BRIDGES))]
-        return self.bed.start("bridge", command, node=self.bed.topology.anchor)
+        command += ["--renew", str(self.lease * 0.3), "--log-addresses", "--token-file", str(self.tokens.file(client))]
+        return self.bed.start(name, command, node=node)
+
+    def programs(self, state: Path) -> dict[str, Callable[[], Process]]:
+        """Return what starts each program, by name; `state` is the directory of the home agent's journal."""
+        starts: dict[str, Callable[[], Process]] = {
+            self.anchor_program: partial(self.start_anchor, state / "home-agent.journal"),
+            **self.registrars(),
+            "controller": self.start_controller,
+            "bridge": self.start_bridge,
+        }
+        return starts | {f"agent-{router}": partial(self.start_agent, router) for router in self.routers}
+
+    @property
+    def anchors(self) -> tuple[str, ...]:
+        """Return the addresses of all anchors."""
+        return (self.anchor,)
 
     def start_offload(self, tell: Callable[[str], None] = lambda _: None) -> dict[str, Backend]:
         """Start all of hoaflow; return each router's backend once bindings are known and routers ready.
@@ -209,7 +248,10 @@ class Deployment:
             self.start_agent(router)
         self.start_bridge()
         tell(f"waiting until the switches are connected and the {self.anchor_name}'s bindings known")
-        controller.wait_for("event=home-agent-synced ", START_TIMEOUT)
+        for anchor in self.anchors:
+            controller.wait_for(
+                rf"event=home-agent-synced (?:.* )?home_agent={re.escape(anchor)}(?: |$)", START_TIMEOUT
+            )
         backends = {}
         for router, reason in reasons.items():
             dpid = self.bed.network[router].dpid
@@ -276,6 +318,10 @@ class Deployment:
         answer = self.client.request(method, path, (REST_TIMEOUT, REST_TIMEOUT), body)
         answer.raise_for_status()
         return answer.json()
+
+    def homes(self) -> tuple[str, ...]:
+        """Return the home addresses and prefixes of the mobile node that are of interest now."""
+        return (self.home,)
 
     def binding(self) -> dict[str, Any] | None:
         """Return the mobile node's binding as the controller reports it, None if it has none."""

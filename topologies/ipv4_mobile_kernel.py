@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from topologies.mobile_kernel import CARE_OF_RULE, CARE_OF_TABLE, TUNNEL_DEVICE, ForeignLink
+from topologies.foreign_link import CARE_OF_RULE, CARE_OF_TABLE, ForeignLink
+from topologies.mobile_tunnels import TUNNEL_DEVICE
 from topologies.waiting import patient
 
 T = TypeVar("T")

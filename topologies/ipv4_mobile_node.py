@@ -18,10 +18,10 @@ from hoaflow.mobile_ipv4.authentication import SecurityAssociation, load_keys
 from hoaflow.mobile_ipv4.home_link import HomeLink
 from hoaflow.mobile_ipv4.messages import FOREVER, REGISTRATION_PORT, RegistrationRequest
 from hoaflow.mobility.authentication import KeyFileError
+from topologies.foreign_link import ForeignLink
 from topologies.ipv4_mobile_kernel import Ipv4MobileKernel
 from topologies.ipv4_registration import Outcome, Registration
 from topologies.link_follower import LinkFollower, report
-from topologies.mobile_kernel import ForeignLink
 
 LARGEST = 65535
 
@@ -34,7 +34,8 @@ class Ipv4MobileNode(LinkFollower):
         self._home_address, self._home_agent = str(home.ip), str(arguments.home_agent)
         self._foreign_links: list[ForeignLink] = arguments.foreign_link
         self._kernel = Ipv4MobileKernel(self._home_address, str(home.network), self._home_agent, arguments.home_link)
-        super().__init__(arguments.home_link, [link.interface for link in self._foreign_links], self._kernel)
+        self._home_link: str = arguments.home_link
+        super().__init__(self._home_link, [link.interface for link in self._foreign_links], self._kernel)
         self._registration = Registration(
             self._home_address, self._home_agent, arguments.lifetime, not arguments.no_reverse_tunnel, association
         )

@@ -36,8 +36,9 @@ class Kernel(Protocol):
 class LinkFollower(ABC):
     """A loop over sockets and links. It prefers the home link, then its present link, then the first that is up."""
 
-    def __init__(self, home_link: str, foreign_links: Sequence[str], kernel: Kernel) -> None:
-        self._home_link, self._interfaces, self._links_kernel = home_link, tuple(foreign_links), kernel
+    def __init__(self, home_link: str | None, foreign_links: Sequence[str], kernel: Kernel) -> None:
+        """Take the interfaces; without a home link, the node is at home nowhere."""
+        self._preferred_link, self._interfaces, self._links_kernel = home_link, tuple(foreign_links), kernel
         self._selector = selectors.DefaultSelector()
         self._undo = ExitStack()
         self._where: str | None = None  # interface
@@ -135,5 +136,5 @@ class LinkFollower(ABC):
             report("move-failed", link=target, reason=str(error))
 
     def _preferred(self, up: set[str]) -> Iterator[str]:
-        candidates = (self._home_link, self._where, *self._interfaces)
+        candidates = (self._preferred_link, self._where, *self._interfaces)
         return (name for name in candidates if name is not None and name in up)

@@ -40,14 +40,23 @@ table ip {table} {{
 class AnchorLoad:
     """Count data packets by an nftables counter, from construction until the namespace is gone."""
 
-    def __init__(self, bed: Testbed, anchor: str = at.HOME_AGENT, home: str = at.HOME_ADDRESS) -> None:
-        """Load the counter's rules into the kernel of the topology's anchor, which has the address `anchor`.
+    def __init__(
+        self,
+        bed: Testbed,
+        anchor: str = at.HOME_AGENT,
+        home: str = at.HOME_ADDRESS,
+        node: str | None = None,
+        interface: str | None = None,
+    ) -> None:
+        """Load the counter's rules into the kernel of the anchor with the address `anchor`, by default the topology's.
 
-        `home` is the home address or prefix. Raises ProcessError.
+        `home` is the home address or prefix, `interface` the one by which data reaches the anchor, by default that to
+        the core. Raises ProcessError.
         """
-        self._bed, self._node = bed, bed.topology.anchor
+        self._bed, self._node = bed, node or bed.topology.anchor
         self._family = IPV6 if ":" in anchor else IPV4
-        rules = RULES[self._family].format(table=TABLE, interface=f"{self._node}-core", home=home, anchor=anchor)
+        interface = interface or f"{self._node}-core"
+        rules = RULES[self._family].format(table=TABLE, interface=interface, home=home, anchor=anchor)
         bed.run("nft", "-f", "-", node=self._node, stdin=rules)
 
     def packets(self) -> int:

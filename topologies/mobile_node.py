@@ -16,15 +16,14 @@ from ipaddress import IPv6Address, IPv6Interface
 from pathlib import Path
 
 from hoaflow.arguments import argument, ipv6_address, ipv6_prefix, whole_seconds
-from hoaflow.mobility import wire
 from hoaflow.mobility.authentication import KeyFileError, SecurityAssociation, load_keys
-from hoaflow.mobility.extension_headers import ROUTING, MalformedPacketError
-from hoaflow.mobility.messages import LIFETIME_UNIT, MAX_LIFETIME, BindingUpdate
-from hoaflow.mobility.neighbours import unsolicited_advertisement
-from hoaflow.mobility.packet_io import LinkSender, PacketReceiver, addressed_to, send_packet
+from hoaflow.mobility.messages import LIFETIME_UNIT, MAX_LIFETIME, BindingAcknowledgement
+from hoaflow.mobility.packet_io import PacketReceiver
+from topologies.foreign_link import ForeignLink
 from topologies.link_follower import LinkFollower, report
-from topologies.mobile_kernel import ForeignLink, MobileKernel
+from topologies.mobile_kernel import MobileKernel
 from topologies.registration import Outcome, Registration
+from topologies.signalling import acknowledgements, advertise, report_outcome, send_binding_update, signalling_for
 
 
 class MobileNode(LinkFollower):
@@ -43,7 +42,7 @@ class MobileNode(LinkFollower):
     ) -> None:
         """Be a mobile router if there are mobile `networks` (prefixes); `implicit`: name none to the home agent."""
         self._home_address, self._home_agent = str(home_address.ip), home_agent
-        self._foreign_links, self._association = foreign_links, association
+        self._home_link, self._foreign_links, self._association = home_link, foreign_links, association
         self._kernel = MobileKernel(self._home_address, home_address.network.prefixlen, home_agent, home_link, networks)
         super().__init__(home_link, [link.interface for link in foreign_links], self._kernel)
         self._registration = Registration(
@@ -60,9 +59,8 @@ class MobileNode(LinkFollower):
         """Configure the kernel and open the sockets. Raises one of KERNEL_ERRORS."""
         self._undo.callback(self._kernel.teardown)
         self._kernel.setup(self._foreign_links)
-        headers = (ROUTING, wire.MOBILITY_HEADER)
         for address in (self._home_address, *(link.care_of_address for link in self._foreign_links)):
-            receiver = PacketReceiver(addressed_to(address, headers))
+            receiver = signalling_for(address)
             self._undo.callback(receiver.close)
             self._selector.register(receiver, selectors.EVENT_READ, partial(self._receive, receiver))
         self.listen()
@@ -74,65 +72,20 @@ class MobileNode(LinkFollower):
         if bound and not self._registration.bound:
             report("expired", home_address=self._home_address)
         if update is not None:
-            self._send(update)
+            send_binding_update(update, self._association)
 
     def _next_due(self) -> float | None:
         return self._registration.next_due()
 
-    def _send(self, update: BindingUpdate) -> None:
-        association = self._association
-        header = wire.binding_update_header(update, association.spi if association else None)
-        if association is not None:
-            covered = wire.authenticated_part(header)
-            authenticator = association.authenticator(update.care_of_address, update.home_address, covered)
-            header = wire.binding_update_header(update, association.spi, authenticator)
-        try:
-            send_packet(wire.binding_update_packet(update, header))
-        except OSError as error:  # the link goes down this moment: its event is on the way
-            report("binding-update-not-sent", reason=str(error))
-            return
-        report(
-            "binding-update-sent",
-            sequence=update.sequence,
-            care_of_address=update.care_of_address,
-            lifetime=update.lifetime,
-        )
-
     def _receive(self, receiver: PacketReceiver) -> None:
-        for data in receiver.packets():
-            try:
-                packet = wire.parse_packet(data)
-                if packet.mobility_type == wire.BINDING_ERROR:
-                    error = wire.parse_binding_error(packet)
-                    report("binding-error", source=error.source, status=error.status)
-                elif packet.mobility_type == wire.BINDING_ACKNOWLEDGEMENT:
-                    self._acknowledged(packet)
-            except MalformedPacketError as error:
-                report("malformed-packet", reason=str(error))
+        for acknowledgement in acknowledgements(receiver):
+            self._acknowledged(acknowledgement)
 
-    def _acknowledged(self, packet: wire.MobilityPacket) -> None:
-        acknowledgement = wire.parse_binding_acknowledgement(packet)
+    def _acknowledged(self, acknowledgement: BindingAcknowledgement) -> None:
         outcome = self._registration.acknowledged(acknowledgement, time.monotonic())
         if outcome is Outcome.DEREGISTERED:
-            self._advertise()
-        report(
-            "acknowledgement-ignored" if outcome is Outcome.IGNORED else outcome.value,
-            sequence=acknowledgement.sequence,
-            status=acknowledgement.status,
-            care_of_address=acknowledgement.destination,
-            lifetime=acknowledgement.lifetime,
-        )
-
-    def _advertise(self) -> None:
-        """Advertise the home address on the home link, taking it back from the proxy (RFC 6275, 11.5.5)."""
-        sender = LinkSender(self._home_link)
-        try:
-            mac = sender.link_layer_address
-            sender.multicast(unsolicited_advertisement(self._home_address, self._home_address, mac))
-        except OSError as error:  # the home link went down again
-            report("advertisement-not-sent", reason=str(error))
-        finally:
-            sender.close()
+            advertise(self._home_link, self._home_address)
+        report_outcome(acknowledgement, outcome)
 
     def _move(self, target: str | None) -> None:
         now = time.monotonic()
@@ -186,7 +139,7 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("--keys", type=Path, metavar="FILE", help="TOML file with its key, such as the home agent's")
     how.add_argument("--insecure", action="store_true", help="send Binding Updates without authentication")
     options.add_argument(
-        "--lifetime", type=_lifetime, default=60, metavar="SECONDS", help="lifetime to ask for (default: 60)"
+        "--lifetime", type=lifetime, default=60, metavar="SECONDS", help="lifetime to ask for (default: 60)"
     )
     return options
 
@@ -205,7 +158,8 @@ def _foreign_link(text: str) -> ForeignLink:
         raise ValueError(f"expected IFACE=COA/LENGTH,GATEWAY, got {text!r} ({error})") from error
 
 
-def _lifetime(text: str) -> int:
+def lifetime(text: str) -> int:
+    """Parse a lifetime in seconds, rounded down to units of 4 s (RFC 6275, 6.1.7). Raises ArgumentTypeError."""
     return whole_seconds(LIFETIME_UNIT, MAX_LIFETIME)(text) // LIFETIME_UNIT * LIFETIME_UNIT
 
 

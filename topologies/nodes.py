@@ -25,8 +25,8 @@ OFFLOADS = ("tx", "rx", "tso", "gso", "gro")
 # `default`, before any interface is there, so that each interface starts with it.
 IPV6_DEFAULTS = ("disable_ipv6=0", "accept_dad=0", "accept_ra=0", "autoconf=0")
 # A neighbour solicitation is lost now and then on a link that has just come up, before the bridge has noticed: not a
-# whole second (RFC 4861) until the next.
-RETRANSMIT_MILLISECONDS = 100
+# whole second (RFC 4861) until the next. As long as there, altogether: a proxy may answer after 0.8 s.
+RETRANSMIT_MILLISECONDS, SOLICITATIONS = 100, 30
 START_TIMEOUT = 60.0  # seconds
 
 
@@ -62,9 +62,14 @@ def configure(node: Node, addresses: Mapping[str, Sequence[str]], routes: Mappin
     Raises TopologyError.
     """
     checked(node, "ip", "link", "set", "dev", "lo", "up")
-    wait = f"retrans_time_ms={RETRANSMIT_MILLISECONDS}"
+    retransmissions = (f"retrans_time_ms={RETRANSMIT_MILLISECONDS}", f"mcast_solicit={SOLICITATIONS}")
     interfaces = {*addresses, *(intf.name for intf in node.intfList())}
-    checked(node, "sysctl", "-qw", *(f"net.ipv6.neigh.{name}.{wait}" for name in sorted(interfaces)))
+    checked(
+        node,
+        "sysctl",
+        "-qw",
+        *(f"net.ipv6.neigh.{name}.{setting}" for name in sorted(interfaces) for setting in retransmissions),
+    )
     for interface, wanted in addresses.items():
         checked(node, "ip", "link", "set", "dev", interface, "up")
         for address in wanted:

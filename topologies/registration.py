@@ -49,6 +49,7 @@ class Registration:
         self._association = association
         self._mobile_router, self._named_networks = mobile_router, named_networks
         self._care_of_address: str | None = None  # None: no link
+        self._released = False
         self._outstanding: BindingUpdate | None = None
         self._sent_at = 0.0
         self._timeout = INITIAL_TIMEOUT
@@ -66,7 +67,15 @@ class Registration:
         self._care_of_address = care_of_address
         self._outstanding, self._corrections = None, 0
         self._timeout = INITIAL_TIMEOUT if self.bound else INITIAL_TIMEOUT_FIRST_REGISTRATION
-        self._due = None if self._at_home() and not self.bound else now
+        self._due = None if self._ending() and not self.bound else now
+
+    def release(self, now: float) -> None:
+        """End the binding wherever the node is: nobody uses the home address any more (RFC 6275, 11.7.1)."""
+        self._released = True
+        if self._outstanding is not None and not self.bound:  # the home agent may have accepted it
+            self.expires = now + self._lifetime
+        self._outstanding, self._corrections, self._timeout = None, 0, INITIAL_TIMEOUT
+        self._due = now if self.bound else None
 
     def detach(self) -> None:
         """Record that there is no link: nothing can be sent, and the home agent keeps the binding."""
@@ -76,7 +85,7 @@ class Registration:
         """Return the Binding Update to send now, None if none is due; each has a new sequence number (11.8)."""
         if self.expires is not None and self.expires <= now:
             self.expires = None
-            if self._at_home():  # nothing left to deregister
+            if self._ending():  # nothing left to deregister
                 self._due = self._outstanding = None
         if self._due is None or self._due > now or self._care_of_address is None:
             return None
@@ -89,9 +98,9 @@ class Registration:
             home_address=self._home_address,
             care_of_address=self._care_of_address,
             sequence=self._sequence,
-            lifetime=0 if self._at_home() else self._lifetime,
+            lifetime=0 if self._ending() else self._lifetime,
             mobile_router=self._mobile_router,
-            mobile_networks=() if self._at_home() else self._named_networks,
+            mobile_networks=() if self._ending() else self._named_networks,
         )
         self._sent_at, self._due = now, now + self._timeout
         return self._outstanding
@@ -133,8 +142,8 @@ class Registration:
         """Return the time at which `tick` must be called next, None if nothing is due."""
         return min((moment for moment in (self._due, self.expires) if moment is not None), default=None)
 
-    def _at_home(self) -> bool:
-        return self._care_of_address == self._home_address
+    def _ending(self) -> bool:
+        return self._released or self._care_of_address == self._home_address
 
     def _authentic(self, acknowledgement: BindingAcknowledgement, update: BindingUpdate) -> bool:
         if self._association is None:

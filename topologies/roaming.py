@@ -21,8 +21,7 @@ if "__file__" not in globals():  # `mn --custom` executes this text as it is, kn
     sys.path.insert(0, str(Path(sys._getframe().f_code.co_filename).resolve().parents[1]))
 
 from topologies import addresses as at
-from topologies.base import Attachment, MobilityTopo, Segment
-from topologies.nodes import DelayLine, IpNode
+from topologies.base import Attachment, MobilityTopo
 from topologies.ovs_router import USER
 
 
@@ -50,33 +49,12 @@ class RoamingTopo(MobilityTopo):
 
         ANCHORED prefixes are routed to the anchor.
         """
-        self.addHost(
-            "core",
-            cls=IpNode,
-            address=at.core_side(9),
-            addresses={
-                "core-r1": [f"{at.core_side(1)}/64"],
-                "core-r2": [f"{at.core_side(2)}/64"],
-                "core-r3": [f"{at.core_side(3)}/64"],
-                f"core-{self.anchor}": [f"{at.core_side(9)}/64"],
-            },
-            routes={
-                at.CORRESPONDENT_LINK: at.router_side(1),
-                at.foreign_link(1): at.router_side(2),
-                at.foreign_link(2): at.router_side(3),
-                **dict.fromkeys(anchored, at.router_side(9)),
-            },
-            forwarding=True,
-        )
-        self.addSwitch("slow", cls=DelayLine, delay=delay, dpid="9b", inNamespace=True)
-        self.link("slow", "slow-core", "core", f"core-{self.anchor}")
-        self.link("slow", f"slow-{self.anchor}", self.anchor, f"{self.anchor}-core")
-
-    def add_edge_router(self, number: int, gateway: str, *attached: Attachment) -> None:
-        """Add router NUMBER between the core and an access link, on which GATEWAY is its address."""
-        access = Segment("access", gateway, attached)
-        core = Segment("core", at.router_side(number), (Attachment("core", f"core-r{number}"),))
-        self.add_router(number, [access, core], routes={"default": at.core_side(number)})
+        routes = {
+            at.CORRESPONDENT_LINK: at.router_side(1),
+            at.foreign_link(1): at.router_side(2),
+            at.foreign_link(2): at.router_side(3),
+        }
+        self.add_core_router(delay, routes | dict.fromkeys(anchored, at.router_side(9)))
 
 
 topos = {"roaming": RoamingTopo}

@@ -93,7 +93,7 @@ def median_rtt(records: Records, span: Span) -> float:
 
 
 class Traffic:
-    """Send constant traffic between the correspondent node and the home address, both ways, from construction on."""
+    """Send constant traffic between a correspondent node and a home address, both ways, from construction on."""
 
     def __init__(
         self,
@@ -103,21 +103,26 @@ class Traffic:
         drain: float = 5.0,
         home_address: str = at.HOME_ADDRESS,
         correspondent: str = at.CORRESPONDENT,
+        node: str = "cn",
+        name: str = "traffic",
+        port: int = 5300,
     ) -> None:
         """Start both ends and wait until they run. Raises ProcessError.
 
         `directory`: for the records. `rate`: packets a second in each direction. `drain`: seconds, longer than any
-        packet is under way; `stop` takes as long only if one is missing. `home_address`: the mobile node's.
+        packet is under way; `stop` takes as long only if one is missing. `home_address`: the mobile node's. `node`:
+        where the correspondent is. `name`, `port`: of UDP, of both programs and files, where there are several.
         """
         self.drain = drain
         self.bed = bed
         self.rate = rate
-        ends = {"cn": (correspondent, home_address), "mn": (home_address, correspondent)}
-        self.files = {node: directory / f"traffic-{node}.records" for node in ends}
-        for node, (own, peer) in ends.items():
-            command = [sys.executable, str(PROBE), "--bind", own, "--peer", peer]
-            command += ["--rate", str(rate), "--records", str(self.files[node])]
-            bed.start(f"traffic-{node}", command, node=node).wait_for("event=ready", START_TIMEOUT)
+        self.name, self.node = name, node
+        ends = {node: (correspondent, home_address), "mn": (home_address, correspondent)}
+        self.files = {end: directory / f"{name}-{end}.records" for end in ends}
+        for end, (own, peer) in ends.items():
+            command = [sys.executable, str(PROBE), "--bind", own, "--peer", peer, "--port", str(port)]
+            command += ["--rate", str(rate), "--records", str(self.files[end])]
+            bed.start(f"{name}-{end}", command, node=end).wait_for("event=ready", START_TIMEOUT)
         self._signal(signal.SIGUSR1)
 
     def _signal(self, number: signal.Signals) -> None:
@@ -127,11 +132,11 @@ class Traffic:
     @property
     def ends(self) -> list[Process]:
         """Return the `probe` processes, the correspondent node's first."""
-        return [self.bed.programs[f"traffic-{node}"] for node in self.files]
+        return [self.bed.programs[f"{self.name}-{end}"] for end in self.files]
 
     def records(self) -> tuple[Records, Records]:
         """Return what the correspondent node and the mobile node have recorded so far, in this order."""
-        return Records.read(self.files["cn"]), Records.read(self.files["mn"])
+        return Records.read(self.files[self.node]), Records.read(self.files["mn"])
 
     def stop(self) -> tuple[Records, Records]:
         """Stop sending, let packets under way arrive, end both ends and return their records. Raises ProcessError."""
@@ -142,7 +147,7 @@ class Traffic:
         while not self._all_arrived() and time.monotonic() < deadline:
             time.sleep(POLL)
         for node in self.files:
-            self.bed.stop(f"traffic-{node}")
+            self.bed.stop(f"{self.name}-{node}")
         return self.records()
 
     def _all_arrived(self) -> bool:

@@ -59,8 +59,8 @@ def declaration(
         Bound(home_link, rebind),
         RestoredSetting(f"{home_link.interface}.disable_ipv6", "0"),
         RestoredSetting(f"{home_link.interface}.forwarding", "1"),
-        # Not of the home link alone: then the kernel forwards solicitations that are sent to the home address itself, by
-        # which neighbours confirm that they still reach it (net/ipv6/ip6_output.c, ip6_forward).
+        # Not of the home link alone: then the kernel forwards solicitations to the home address itself, by which
+        # neighbours confirm that they still reach it (ip6_forward in Linux's net/ipv6/ip6_output.c).
         RestoredSetting("all.proxy_ndp", "1"),
         LinkLocalAddress(home_link.interface),
         OwnAddress(policy.home_agent, policy.home_prefix.prefixlen, home_link.interface, owned=gate is not None),

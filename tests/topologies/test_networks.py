@@ -55,10 +55,16 @@ def test_mn_builds_a_network_in_which_all_reach_all(topology: str, pings: int) -
 
 
 @pytest.mark.usefixtures("sandbox")
-def test_mn_builds_the_network_of_proxy_mobile_ipv6() -> None:
-    """Its mobile node has no address of its own."""
-    output = mn("proxy", commands="cn ping -c 1 lma\nmag1 ping -c 1 lma\nmag2 ping -c 1 cn\n")
-    assert output.count(" 0% packet loss") == 3
+@pytest.mark.parametrize(
+    ("topology", "commands"),
+    [
+        # The mobile node of Proxy Mobile IPv6 has no address of its own.
+        ("proxy", "cn ping -c 1 lma\nmag1 ping -c 1 lma\nmag2 ping -c 1 cn\n"),
+        ("dmm", "cn1 ping -c 1 ha3\nha2 ping -c 1 ha\ncn3 ping -c 1 mn\n"),
+    ],
+)
+def test_mn_builds_a_network_whose_anchors_are_reached(topology: str, commands: str) -> None:
+    assert mn(topology, commands=commands).count(" 0% packet loss") == 3
 
 
 @pytest.mark.usefixtures("sandbox")

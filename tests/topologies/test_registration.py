@@ -207,3 +207,35 @@ def test_without_a_link_nothing_is_sent() -> None:
     node = registered()
     node.detach()
     assert node.tick(50.0) is None
+
+
+def test_a_released_home_address_is_deregistered_from_the_foreign_link() -> None:
+    node = registration()
+    node.attach(CARE_OF_1, 0.0)
+    node.acknowledged(answer(sent(node, 0.0)), 1.0)
+    node.release(2.0)
+    update = sent(node, 2.0)
+    assert (update.lifetime, update.care_of_address) == (0, CARE_OF_1)
+    assert node.acknowledged(answer(update), 3.0) is Outcome.DEREGISTERED
+    assert not node.bound
+    assert node.next_due() is None
+
+
+def test_a_home_address_released_before_its_answer_is_deregistered_too() -> None:
+    """The home agent may have accepted what nobody has heard of yet."""
+    node = registration()
+    node.attach(CARE_OF_1, 0.0)
+    sent(node, 0.0)
+    node.release(1.0)
+    assert sent(node, 1.0).lifetime == 0
+
+
+def test_a_release_that_nobody_answers_ends_with_the_lifetime() -> None:
+    node = registration()
+    node.attach(CARE_OF_1, 0.0)
+    node.acknowledged(answer(sent(node, 0.0)), 1.0)
+    node.release(2.0)
+    sent(node, 2.0)
+    assert node.tick(60.0) is None
+    assert not node.bound
+    assert node.next_due() is None

@@ -7,8 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import requests
@@ -23,6 +21,8 @@ from tools.demo.relay import Relay
 from topologies import addresses as at
 from topologies.base import MobilityTopo
 from topologies.deployment import REST_PORT, Deployment
+from topologies.dmm import DmmTopo
+from topologies.dmm_deployment import DmmDeployment
 from topologies.kernel import has_flow_backend
 from topologies.mip4 import Mip4Topo
 from topologies.mip4_deployment import Mip4Deployment
@@ -30,7 +30,7 @@ from topologies.nemo import NemoTopo
 from topologies.nemo_deployment import NemoDeployment
 from topologies.nodes import TopologyError
 from topologies.ovs_router import KERNEL, USER
-from topologies.processes import Process, ProcessError
+from topologies.processes import ProcessError
 from topologies.proxy import ProxyTopo
 from topologies.proxy_deployment import ProxyDeployment
 from topologies.roaming import RoamingTopo
@@ -44,6 +44,7 @@ TOPOLOGIES: dict[str, tuple[type[MobilityTopo], type[Deployment]]] = {
     "nemo": (NemoTopo, NemoDeployment),
     "mip4": (Mip4Topo, Mip4Deployment),
     "proxy": (ProxyTopo, ProxyDeployment),
+    "dmm": (DmmTopo, DmmDeployment),
 }
 HOAFLOW = Path(sys.executable).with_name("hoaflow")
 FAILURES = (
@@ -57,7 +58,7 @@ FAILURES = (
 HELP = """
     roam 1          move the mobile node to a link: {links}
     look            which path its packets take, and why
-    mn ping cn      a command in a node: mn, cn, {nodes}; names become addresses
+    {ping:<16}a command in a node: mn, {nodes}; names become addresses
     programs        what runs, and each one's log
     kill {anchor:<10} kill -9; also {programs}, ...
     start {anchor}
@@ -77,14 +78,7 @@ class Shell(CLI):
         """
         self._deployment, self._bed = deployment, deployment.bed
         self._controller = controller
-        self.starts: dict[str, Callable[[], Process]] = {
-            deployment.anchor_program: partial(deployment.start_anchor, state / "home-agent.journal"),
-            **deployment.registrars(),
-            "controller": deployment.start_controller,
-            "bridge": deployment.start_bridge,
-        }
-        for router in deployment.routers:
-            self.starts[f"agent-{router}"] = partial(deployment.start_agent, router)
+        self.starts = deployment.programs(state)
         super().__init__(self._bed.network)
 
     def do_help(self, line: str) -> None:
@@ -103,7 +97,8 @@ class Shell(CLI):
 
     def do_look(self, _line: str) -> None:
         """Show which path the mobile node's packets take, why, and what would change it: `look`."""
-        self.do_hoaflow(f"explain {self._deployment.home}")
+        for home in self._deployment.homes():
+            self.do_hoaflow(f"explain {home}")
 
     def do_hoaflow(self, line: str) -> None:
         """Run hoaflow's command line as the operator: `hoaflow COMMAND`. Ctrl-C ends what goes on."""
@@ -141,11 +136,16 @@ class Shell(CLI):
 
 def described(deployment: Deployment) -> str:
     """Return what one can do in the lab, in the names of its network."""
+    topology = deployment.bed.topology
+    hosts = [name for name in sorted(topology.hosts()) if name not in ("core", "mn", "stranger")]
+    others = [name for name in deployment.programs(Path()) if not name.startswith("agent-")]
+    others.remove(deployment.anchor_program)
     return HELP.format(
         links=", ".join(map(str, deployment.links())),
-        nodes=", ".join((deployment.bed.topology.anchor, *deployment.routers)),
+        ping=f"mn ping {hosts[0]}",
+        nodes=", ".join((*hosts, *deployment.routers)),
         anchor=deployment.anchor_program,
-        programs=", ".join((*deployment.registrars(), "controller", "bridge", f"agent-{deployment.routers[0]}")),
+        programs=", ".join((*others, f"agent-{deployment.routers[0]}")),
     )
 
 
