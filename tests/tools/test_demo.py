@@ -13,14 +13,18 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes import marked
+from tools.demo import distributed_figures
 from tools.demo.__main__ import main, table
+from tools.demo.distributed import Handover, Passage, Seen
 from tools.demo.figures import checks, figures
 from tools.demo.journey import CONTROLS, Move, Observations
 from tools.demo.monitor import LoadSample
 from tools.demo.narration import Narrator
 from tools.demo.page import write_page
 from tools.demo.plot import Plot, decades, ticks
+from tools.demo.sessions import CENTRAL, DISTRIBUTED, Session
 from topologies.deployment import HOME, Backend
+from topologies.path_trace import Path as TracedPath
 from topologies.traffic import Records, Rtt, Span
 
 RATE = 10  # packets a second each way, from second 1000 on
@@ -265,3 +269,41 @@ def test_interrupted_demo_leaves_nothing(tmp_path: Path, number: signal.Signals,
         assert demo.process.returncode == 128 + number, demo.log.read_text()
     assert "everything was taken down" in demo.log.read_text()
     assert os.listdir("/sys/class/net") == before
+
+
+def distributed(lost_by: str, released: bool = True) -> Seen:
+    """Six sessions; while an anchor was dead, from 1040 to 1050, those with this anchor lost everything."""
+    sessions = []
+    for site in (1, 2, 3):
+        for architecture in (CENTRAL, DISTRIBUTED):
+            session = Session(site, architecture, traffic=None)  # type: ignore[arg-type]  # it has been stopped
+            sent = {number: 1000 + number / RATE for number in range((END - 1000) * RATE)}
+            lost = session.anchor == lost_by
+            received = {number: at for number, at in sent.items() if not (lost and 1040 <= at < 1050)}
+            end = Records(sent, received, [Rtt(at, 2.0) for at in received.values()])
+            session.records = (end, end)
+            sessions.append(session)
+    routers = [9 if session.architecture == CENTRAL else session.site for session in sessions]
+    paths = [TracedPath(("cn", *"r" * count, "mn"), ("mn", "cn")) for count in routers]
+    handovers = [Handover(3, 2, Span(1010, 1015)), Handover(2, 3, Span(1015, 1020))]
+    passage = Passage(handovers, Span(1020, 1030), {"ha": 0, "ha1": 40}, paths, Span(1040, 1050))
+    return Seen(sessions, passage, passage, released)
+
+
+def test_distributed_figures_count_what_each_architecture_loses() -> None:
+    found = distributed_figures.figures(distributed(lost_by="ha1"))
+    central, own = found["without"][CENTRAL], found["without"][DISTRIBUTED]
+    assert (central["sessions_hit"], own["sessions_hit"]) == (0, 1)
+    assert own["lost_packets_dead"] == 2 * 10 * RATE
+    assert (central["links_here"], own["links_here"], own["links_elsewhere"]) == (11, 5, 3.5)
+    assert found["without"]["load"] == {"ha": 0, "ha1": 40}
+    assert central["lost_packets_leaving_anchor"] is None
+    text = distributed_figures.table(found, distributed_figures.checks(found, []))
+    assert re.search(r"^sessions hit while one anchor was dead, of 3 +0 +1 +0 +1$", text, re.MULTILINE)
+    assert re.search(r"^    ha1 +40\.0 +40\.0$", text, re.MULTILINE)
+
+
+def test_a_home_address_that_is_kept_for_nothing_breaks_a_promise() -> None:
+    found = distributed_figures.figures(distributed(lost_by="nobody", released=False))
+    broken = {check.promise for check in distributed_figures.checks(found, []) if not check.kept}
+    assert "the home address of an ended session is let go" in broken

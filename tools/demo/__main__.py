@@ -11,10 +11,12 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import requests
 
 from hoaflow.arguments import positive
+from tools.demo import distributed, distributed_figures
 from tools.demo.directory import InUse, reserved
 from tools.demo.figures import Check, checks, figures
 from tools.demo.interruption import Interrupted, raise_interrupted
@@ -24,6 +26,8 @@ from tools.demo.page import write_page
 from topologies import guest
 from topologies.base import MobilityTopo
 from topologies.deployment import Deployment
+from topologies.dmm import DmmTopo
+from topologies.dmm_deployment import DmmDeployment
 from topologies.kernel import has_flow_backend
 from topologies.mip4 import Mip4Topo
 from topologies.mip4_deployment import Mip4Deployment
@@ -35,6 +39,8 @@ from topologies.proxy_deployment import ProxyDeployment
 from topologies.roaming import RoamingTopo
 from topologies.testbed import Testbed
 
+D = TypeVar("D", bound=Deployment)
+S = TypeVar("S")
 DELAY = 50.0  # milliseconds between core and anchor, one way: across an ocean
 RATE = 100.0  # packets a second, in each direction
 HOST, VM = "host", "vm"
@@ -45,7 +51,7 @@ LONGEST_LEASE = 60
 LIFETIME = 60  # seconds, of bindings; longer with a slowdown
 GUEST_TIME_LIMIT = 3600.0  # seconds
 
-MIPV6, PROXY, IPV4 = "mobile-ipv6", "proxy", "ipv4"
+MIPV6, PROXY, IPV4, DMM = "mobile-ipv6", "proxy", "ipv4", "dmm"
 VARIANTS: dict[str, tuple[type[MobilityTopo], type[Deployment]]] = {
     MIPV6: (RoamingTopo, Deployment),
     PROXY: (ProxyTopo, ProxyDeployment),
@@ -66,18 +72,21 @@ FAILURES = (
 
 
 def observe(
-    narrator: Narrator, directory: Path, delay: float, rate: float, slowdown: float, variant: str
-) -> tuple[Observations, list[str]]:
-    """Run the demo; return what was observed, and the unexpected errors in all logs."""
+    narrator: Narrator,
+    directory: Path,
+    delay: float,
+    slowdown: float,
+    network: tuple[type[MobilityTopo], type[D]],
+    journey: Callable[[D], S],
+) -> tuple[S, list[str]]:
+    """Run a demo's journey; return what was observed, and the unexpected errors in all logs."""
     datapath = KERNEL if has_flow_backend() else USER
-    narrator.say(f"building the network on Linux {platform.release()}, Open vSwitch with the {datapath} datapath:")
-    topology, kind = VARIANTS[variant]
-    gateways = "two MAGs, " if variant == PROXY else ""
-    narrator.say(f"three routers, a core, {kind.anchor_name}, {gateways}mobile and correspondent node")
+    narrator.say(f"building the network on Linux {platform.release()}, Open vSwitch with the {datapath} datapath")
+    topology, kind = network
     with Testbed(topology(datapath=datapath, delay=delay), directory / "logs") as bed:
         lease = min(round(LEASE * slowdown), LONGEST_LEASE)
         deployment = kind(bed, lifetime=4 * round(LIFETIME / 4 * slowdown), lease=lease)  # RFC 6275: units of 4 s
-        seen = Journey(deployment, narrator, directory, rate, slowdown).run()
+        seen = journey(deployment)
         errors = bed.errors()
         narrator.say("taking everything down")
     # What Open vSwitch says while its interfaces are taken away is no longer looked at, what programs say is.
@@ -108,7 +117,11 @@ def run(directory: Path, delay: float, rate: float, slowdown: float, variant: st
     quiet_logs()
     narrator = Narrator()
     delay, rate = delay * slowdown, rate / slowdown
-    seen, errors = observe(narrator, directory, delay, rate, slowdown, variant)
+
+    def journey(deployment: Deployment) -> Observations:
+        return Journey(deployment, narrator, directory, rate, slowdown).run()
+
+    seen, errors = observe(narrator, directory, delay, slowdown, VARIANTS[variant], journey)
     found = figures(seen)
     made = checks(found, errors)
     report = {
@@ -124,10 +137,40 @@ def run(directory: Path, delay: float, rate: float, slowdown: float, variant: st
     }
     (directory / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     write_page(directory / "report.html", seen, report)
-    narrator.text(table(found, made))
+    return conclude(narrator, table(found, made), made, errors, directory)
+
+
+def run_distributed(directory: Path, delay: float, rate: float, slowdown: float) -> int:
+    """Run the demo of distributed mobility, write its figures and return the exit status; parameters as for `run`."""
+    quiet_logs()
+    narrator = Narrator()
+    delay, rate = delay * slowdown, rate / slowdown
+
+    def journey(deployment: DmmDeployment) -> distributed.Seen:
+        return distributed.DistributedJourney(deployment, narrator, directory, rate, slowdown).run()
+
+    seen, errors = observe(narrator, directory, delay, slowdown, (DmmTopo, DmmDeployment), journey)
+    found = distributed_figures.figures(seen)
+    made = distributed_figures.checks(found, errors)
+    report = {
+        **found,
+        "slowdown": slowdown,
+        "core_delay_ms": delay,
+        "packets_per_second": rate / distributed.RATE_SHARE,
+        "log_errors": errors,
+        "checks": [check._asdict() for check in made],
+    }
+    (directory / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+    return conclude(narrator, distributed_figures.table(found, made), made, errors, directory)
+
+
+def conclude(narrator: Narrator, text: str, made: list[Check], errors: list[str], directory: Path) -> int:
+    """Print the table, the errors, and where the reports are; return the exit status."""
+    narrator.text(text)
     for error in errors:
         narrator.text(f"        {error}")
-    narrator.text(f"\n{directory / 'report.html'}, {directory / 'report.json'}; logs in {directory / 'logs'}")
+    reports = ", ".join(str(path) for path in sorted(directory.glob("report.*")))
+    narrator.text(f"\n{reports}; logs in {directory / 'logs'}")
     return 0 if all(check.kept for check in made) else 1
 
 
@@ -137,7 +180,7 @@ def run_in_guest(directory: Path, delay: float, rate: float, slowdown: float, va
     command = ["setpriv", "--bounding-set=-sys_nice", "--inh-caps=-sys_nice"]
     command += [sys.executable, "-m", "tools.demo", "--output", str(directory)]
     command += ["--delay", str(delay), "--rate", str(rate), "--slowdown", str(slowdown)]
-    command += ["--proxy"] * (variant == PROXY)
+    command += [] if variant == MIPV6 else [f"--{variant}"]
     return guest.run(command, GUEST_TIME_LIMIT, [directory])
 
 
@@ -180,6 +223,13 @@ def main(argv: list[str] | None = None) -> int:
         const=IPV4,
         help="Mobile IPv4: home agent and mobile node, all with IPv4 addresses",
     )
+    protocol.add_argument(
+        "--dmm",
+        dest="variant",
+        action="store_const",
+        const=DMM,
+        help="distributed mobility (RFC 7333): a home agent at each of three sites, against a central one",
+    )
     arguments = parser.parse_args(argv)
     if arguments.kernel == VM and arguments.variant == IPV4:
         parser.error("--kernel vm is for the flow backend, which makes no tunnels over IPv4")
@@ -189,14 +239,13 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.kernel == VM and guest.BUILD not in directory.parents:
         parser.error(f"--output: with --kernel vm, expected a directory below {guest.BUILD}, got {directory}")
     slowdown = SLOWDOWN[arguments.kernel] if arguments.slowdown is None else arguments.slowdown
-    demo = partial(
-        run_in_guest if arguments.kernel == VM else run,
-        directory,
-        arguments.delay,
-        arguments.rate,
-        slowdown,
-        arguments.variant,
-    )
+    settings = directory, arguments.delay, arguments.rate, slowdown
+    if arguments.kernel == VM:
+        demo = partial(run_in_guest, *settings, arguments.variant)
+    elif arguments.variant == DMM:
+        demo = partial(run_distributed, *settings)
+    else:
+        demo = partial(run, *settings, arguments.variant)
     try:
         with reserved(directory):
             return guarded(demo, directory)
