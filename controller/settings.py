@@ -15,6 +15,8 @@ from controller.core.demand import Install
 from controller.core.flows import Action, Goto, Normal
 from controller.core.pipeline import TABLES
 from hoaflow.errors import HoaflowError
+from hoaflow.etcd import options as etcd_options
+from hoaflow.etcd.errors import EtcdAccessError
 from hoaflow.logs import LogSettings
 from hoaflow.logs.options import FORMATS, LEVELS
 
@@ -335,9 +337,10 @@ def load(conf: cfg.ConfigOpts) -> Settings:
         raise WrongSettings(f"[{GROUP}] rest_certificate and rest_key go together: expected both or none")
     if values["rest_client_ca"] and not values["rest_certificate"]:
         raise WrongSettings(f"[{GROUP}] rest_client_ca: clients show certificates over TLS only: set rest_certificate")
-    for one, other in (("etcd_certificate", "etcd_key"), ("etcd_user", "etcd_password_file")):
-        if bool(values[one]) != bool(values[other]):
-            raise WrongSettings(f"[{GROUP}] {one} and {other} go together: expected both or none")
+    try:
+        etcd_options.access(values)
+    except EtcdAccessError as error:
+        raise WrongSettings(f"[{GROUP}] {error}") from None
     for url in values["etcd"]:
         if not re.fullmatch(r"https?://[^/?#\s]+:\d+/?", url):
             raise WrongSettings(f"[{GROUP}] etcd: expected URLs such as http://192.0.2.1:2379, got {url!r}")

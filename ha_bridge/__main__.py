@@ -27,7 +27,10 @@ from hoaflow.arguments import address, argument, host_port, ip_prefix, prefix_le
 from hoaflow.client.access import Access, add_controller_option, add_options, from_arguments, warn_of_clear_token
 from hoaflow.client.directory import MemberAddress
 from hoaflow.client.errors import AccessError
-from hoaflow.home_agent.pods.keys import Keys, endpoints_and_name
+from hoaflow.etcd import EtcdAccess
+from hoaflow.etcd import options as etcd
+from hoaflow.etcd.errors import EtcdAccessError
+from hoaflow.home_agent.pods.keys import Keys
 from hoaflow.metrics.server import MetricsServer, registry_of_process
 
 LOG = logs.Log("bridge")
@@ -154,7 +157,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--cache",
-        type=argument(endpoints_and_name),
+        type=argument(etcd.endpoints_and_name),
         metavar="etcd://HOST:PORT[,...]/NAME",
         help="the home agent beside is one of several pods, with this --cache: say nothing while another pod serves",
     )
@@ -163,6 +166,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="with --cache, the name of the pod beside (default: the host's)",
     )
+    etcd.add_options(parser)
     parser.add_argument("--source-address", metavar="ADDR", help="connect to the controllers from this address")
     add_options(parser)
     metrics.add_option(parser)
@@ -199,8 +203,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.no_netlink and args.poll is not None and args.poll > args.lease:
         parser.error(f"--poll {args.poll:g} must be at most --lease {args.lease} where only polling shows changes")
     try:
-        access = from_arguments(args)
-    except AccessError as error:
+        access, etcd_access = from_arguments(args), etcd.from_arguments(args)
+    except (AccessError, EtcdAccessError) as error:
         parser.error(str(error))
     logs.set_up(args, public=[*args.controller, args.home_agent])
     polls_alone = args.no_netlink or args.no_console  # reading the kernel's view costs nothing
@@ -208,7 +212,7 @@ def main(argv: list[str] | None = None) -> int:
     kernel, pods = not args.no_netlink, args.cache is not None
     settings = Settings(args.lease, args.renew, args.snapshot, poll, kernel, pods)
     try:
-        _daemon(args, settings, access).run()
+        _daemon(args, settings, access, etcd_access).run()
     except PermissionError as error:
         LOG.error("failed", reason=f"{error}; run with CAP_NET_ADMIN, or with --no-netlink")
         return 1
@@ -218,7 +222,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _daemon(args: argparse.Namespace, settings: Settings, access: Access) -> Daemon:
+def _daemon(args: argparse.Namespace, settings: Settings, access: Access, etcd_access: EtcdAccess) -> Daemon:
     rng = random.Random()
     # Numbers of changes begin with the time, so that those of a restarted bridge are above those of before.
     home_agent = HomeAgent(settings, LOG.log, rng, first_change=time.time_ns() // 1_000_000)
@@ -266,7 +270,7 @@ def _daemon(args: argparse.Namespace, settings: Settings, access: Access) -> Dae
     if args.cache is not None:
         endpoints, name = args.cache
         pod = args.pod or socket.gethostname()
-        daemon.follow(OwnerWatch(endpoints, Keys(name, args.home_agent), pod, daemon.owned).run)
+        daemon.follow(OwnerWatch(endpoints, etcd_access, Keys(name, args.home_agent), pod, daemon.owned).run)
     LOG.info(
         "started",
         home_agent=args.home_agent,

@@ -4,7 +4,7 @@
 from collections.abc import Callable
 
 from ha_bridge.model import Owner
-from hoaflow.etcd import EtcdClient, EtcdError, follow
+from hoaflow.etcd import EtcdAccess, EtcdClient, EtcdError, follow
 from hoaflow.home_agent.pods.keys import Keys, owner_name
 from hoaflow.logs import Log
 
@@ -21,14 +21,20 @@ class OwnerWatch:
     """
 
     def __init__(
-        self, endpoints: tuple[str, ...], keys: Keys, pod: str, changed: Callable[[Owner, bool], None]
+        self,
+        endpoints: tuple[str, ...],
+        access: EtcdAccess,
+        keys: Keys,
+        pod: str,
+        changed: Callable[[Owner, bool], None],
     ) -> None:
-        self._endpoints, self._keys, self._pod, self._changed = endpoints, keys, pod, changed
+        self._endpoints, self._access = endpoints, access
+        self._keys, self._pod, self._changed = keys, pod, changed
         self._failing = False
 
     def run(self) -> None:
         """Follow the owner's key for as long as the process runs."""
-        with EtcdClient(self._endpoints, timeout=ANSWER_WITHIN) as client:
+        with EtcdClient(self._endpoints, self._access, timeout=ANSWER_WITHIN) as client:
             for changes in follow(client, self._keys.owner, self._note):
                 if self._failing:
                     LOG.info("etcd-reachable")

@@ -5,14 +5,14 @@ import socket
 import time
 from collections.abc import Callable
 from importlib import metadata
-from pathlib import Path
 
 from controller.cluster.membership import Membership
 from controller.cluster.peers import Peers
 from controller.cluster.view import Member
 from controller.core.events import Event
 from controller.settings import Settings
-from hoaflow.etcd import EtcdAccess, EtcdClient
+from hoaflow.etcd import EtcdClient
+from hoaflow.etcd import options as etcd_options
 
 # Seconds that an endpoint of etcd has to answer, and all of them together.
 ANSWER_WITHIN, ALL_WITHIN = 1.0, 3.0
@@ -34,8 +34,6 @@ def membership_of(
     """Return the membership that the settings ask for, None for a controller alone (see `Membership`)."""
     if not settings.etcd:
         return None
-    files = (settings.etcd_ca, settings.etcd_certificate, settings.etcd_key, settings.etcd_password_file)
-    ca, certificate, key, password = (None if file is None else Path(file) for file in files)
-    access = EtcdAccess(ca, certificate, key, settings.etcd_user, password)
+    access = etcd_options.access({name: getattr(settings, name) for name in etcd_options.NAMES})
     client = EtcdClient(settings.etcd, access, min(ANSWER_WITHIN, ALL_WITHIN / len(settings.etcd)))
     return Membership(client, settings.cluster, member, settings.member_lease, peers, home_agents, announce)

@@ -29,7 +29,7 @@ UNAUTHENTICATED = 16
 NOT_FOUND = 5
 RESOURCE_EXHAUSTED = 8
 HINTS = {
-    UNAUTHENTICATED: " (is etcd_user's password right?)",
+    UNAUTHENTICATED: " (is the user's password right?)",
     7: " (etcdctl role grant-permission gives the user's role a right)",
     RESOURCE_EXHAUSTED: " (etcd's quota: compact and defragment it, then `etcdctl alarm disarm`)",
 }

@@ -8,6 +8,10 @@ class EtcdError(HoaflowError):
     """A call of etcd has failed; the message says which, what came and what to do."""
 
 
+class EtcdAccessError(EtcdError, ValueError):
+    """What is given to prove who one is, or who etcd is, is incomplete or unreadable."""
+
+
 class EtcdUnavailable(EtcdError):
     """No endpoint could carry the call out: none answers, none is trusted, or etcd has no quorum.
 

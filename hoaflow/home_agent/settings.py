@@ -8,10 +8,12 @@ from pathlib import Path
 
 from hoaflow import logs, metrics
 from hoaflow.arguments import argument, whole_number, whole_seconds
+from hoaflow.etcd import options as etcd
+from hoaflow.etcd.errors import EtcdAccessError
 from hoaflow.home_agent.advertising import HIGHEST_PREFERENCE, LONGEST_INTERVAL, Advertising
 from hoaflow.home_agent.agent import Settings
 from hoaflow.home_agent.cache import Policy
-from hoaflow.home_agent.pods.keys import Shared, endpoints_and_name
+from hoaflow.home_agent.pods.keys import Shared
 from hoaflow.home_agent.prefix_table import NO_MOBILE_NETWORKS, load_prefix_table
 from hoaflow.mobile_ipv4 import agent as mobile_ipv4
 from hoaflow.mobile_ipv4 import cache as mobile_ipv4_cache
@@ -118,10 +120,10 @@ def parser() -> argparse.ArgumentParser:
     )
     kept.add_argument(
         "--cache",
-        type=argument(endpoints_and_name),
+        type=argument(etcd.endpoints_and_name),
         metavar="etcd://HOST:PORT[,...]/NAME",
-        help="keep them in etcd, where other pods with the same address and NAME find them: one serves, the others "
-        "stand by and take over",
+        help="keep them in etcd (etcds://: over TLS), where other pods with the same address and NAME find them: one "
+        "serves, the others stand by and take over",
     )
     options.add_argument(
         "--cache-lease",
@@ -137,6 +139,7 @@ def parser() -> argparse.ArgumentParser:
         default=socket.gethostname(),
         help="with --cache, this pod's name (default: the host's)",
     )
+    etcd.add_options(options)
     _add_advertising(options)
     metrics.add_option(options)
     logs.add_options(options)
@@ -170,7 +173,7 @@ def _add_advertising(options: argparse.ArgumentParser) -> None:
 def check_mipv4(arguments: argparse.Namespace) -> mobile_ipv4.Settings:
     """Check the options of Mobile IPv4 and turn them into settings. Raises SettingsError, KeyFileError."""
     _check_common(arguments)
-    for option in ("insecure", "mobile_networks", "journal", "cache", "advertise"):
+    for option in ("insecure", "mobile_networks", "journal", "cache", "advertise", *etcd.NAMES):
         if getattr(arguments, option):
             raise SettingsError(f"--{option.replace('_', '-')}: not with --protocol {MIPV4}")
     try:
@@ -240,10 +243,14 @@ def _advertising(arguments: argparse.Namespace, prefix: IPv6Network) -> Advertis
 
 
 def _shared(arguments: argparse.Namespace) -> Shared | None:
+    try:
+        access = etcd.from_arguments(arguments)
+    except EtcdAccessError as error:
+        raise SettingsError(str(error)) from None
     if arguments.cache is None:
         return None
     endpoints, name = arguments.cache
-    return Shared(endpoints, name, arguments.pod, arguments.cache_lease)
+    return Shared(endpoints, name, arguments.pod, arguments.cache_lease, access)
 
 
 def _check_common(arguments: argparse.Namespace) -> None:

@@ -9,7 +9,7 @@ import pytest
 from ha_bridge.__main__ import main
 from ha_bridge.commands import Announce, Send, Snapshot
 from ha_bridge.model import Owner
-from hoaflow.etcd import EtcdClient
+from hoaflow.etcd import EtcdAccess, EtcdClient
 from hoaflow.etcd.messages import delete, put
 from hoaflow.home_agent.pods.keys import Keys, owner_value
 from tests.support.bridge import HOA, HOME_AGENT, HOME_PREFIX, LINK_1, LINK_2, Terminal, bridge
@@ -17,6 +17,7 @@ from tests.support.bridge_controller import Controller
 from tests.support.bridge_process import HomeAgent, arguments
 from tests.support.bridge_world import Registration, World, down, hung
 from tests.support.etcd import Etcd
+from tests.support.pki import Authority
 
 HERE, ELSEWHERE, AGAIN = Owner("ha", 7), Owner("hb", 12), Owner("ha", 20)
 OWNER = Keys("lab", HOME_AGENT).owner
@@ -115,17 +116,36 @@ def test_a_snapshot_of_a_former_ownership_is_not_the_first_of_the_next() -> None
     assert AGAIN in {each.owner for each in told(world) if isinstance(each, Snapshot)}
 
 
-@pytest.mark.parametrize("wrong", [["--protocol", "pmipv6"], ["--restore"]])
-def test_what_does_not_go_with_pods_is_refused(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (["--protocol", "pmipv6"], "--cache is for home agents of mipv6"),
+        (["--restore"], "--restore is for home agents that forget"),
+        (["--etcd-ca", "/dev/null"], "--etcd-ca: only over TLS"),
+        (["--cache", "etcds://[::1]:2379/lab", "--etcd-user", "hoaflow"], "--etcd-password-file go together"),
+        (["--cache", "etcds://[::1]:2379/lab", "--etcd-ca", "/nowhere"], "--etcd-ca: /nowhere: No such file"),
+    ],
+)
+def test_what_does_not_go_with_pods_is_refused(wrong: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     own = ["--controller", "http://192.0.2.1:8080", "--home-agent", HOME_AGENT, "--home-prefix", HOME_PREFIX]
     with pytest.raises(SystemExit, match="2"):
         main([*own, "--cache", "etcd://127.0.0.1:2379/lab", *wrong])
-    assert "--cache" in capsys.readouterr().err
+    assert said in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.fixture
-def etcd(tmp_path: Path) -> Iterator[EtcdClient]:
-    with Etcd(tmp_path / "etcd", members=1) as running, EtcdClient(running.endpoints) as client:
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path / "pki")
+
+
+@pytest.fixture
+def etcd(tmp_path: Path, authority: Authority) -> Iterator[EtcdClient]:
+    own = authority.etcd("etcd", "127.0.0.1")
+    options = [f"--cert-file={own.certificate}", f"--key-file={own.key}"]
+    with (
+        Etcd(tmp_path / "etcd", members=1, options=options, scheme="https") as running,
+        EtcdClient(running.endpoints, EtcdAccess(authority.certificate)) as client,
+    ):
         yield client
 
 
@@ -137,10 +157,13 @@ def own(etcd: EtcdClient, pod: str) -> dict[str, object]:
     return {"name": pod, "revision": found.revision}
 
 
-def test_the_process_follows_the_owner_in_etcd(controller: Controller, home_agent: HomeAgent, etcd: EtcdClient) -> None:
+def test_the_process_follows_the_owner_in_etcd(
+    controller: Controller, home_agent: HomeAgent, etcd: EtcdClient, authority: Authority
+) -> None:
     own(etcd, "hb")
-    cache = etcd._endpoints[0].replace("http://", "etcd://") + "/lab"
-    options = arguments(controller, home_agent.terminal.port, "--cache", cache, "--pod", "ha")
+    cache = etcd._endpoints[0].replace("https://", "etcds://") + "/lab"
+    shared = ["--cache", cache, "--etcd-ca", str(authority.certificate), "--pod", "ha"]
+    options = arguments(controller, home_agent.terminal.port, *shared)
     with bridge(*options) as process:
         assert "serving=hb" in process.wait("standing-by")
         here = own(etcd, "ha")

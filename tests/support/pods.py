@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""A network with two pods for one home agent address, in namespaces, and etcd in the namespace of the test.
+r"""A network with two pods for one home agent address, in namespaces, and etcd in the namespace of the test, over TLS.
 
     cn --- rt === home link (bridge br0: pods ha and hb, each by its hl)
           |  \
@@ -12,8 +12,10 @@ import subprocess
 from pathlib import Path
 from typing import ClassVar
 
+from hoaflow.etcd import EtcdAccess
 from tests.support.etcd import CLIENT_PORT, Etcd
 from tests.support.mobility import CN, HOME_AGENT, HOME_PREFIX, Lab, Node
+from tests.support.pki import Authority
 from topologies.waiting import patient
 
 GATEWAY = "2001:db8:99::fe"
@@ -30,13 +32,21 @@ class PodLab(Lab):
 
     def __init__(self, directory: Path) -> None:
         super().__init__()
-        anywhere = f"--listen-client-urls=http://0.0.0.0:{CLIENT_PORT}"
-        self.etcd = Etcd(directory, members=1, options=[anywhere])
+        authority = Authority(directory.with_name("pki"))
+        server = authority.etcd("etcd", "127.0.0.1", *(f"10.99.{side}.1" for side in SIDES.values()))
+        own = authority.client("pods")
+        self.access = EtcdAccess(authority.certificate, own.certificate, own.key)
+        options = [f"--listen-client-urls=https://0.0.0.0:{CLIENT_PORT}", "--client-cert-auth"]
+        options += [f"--cert-file={server.certificate}", f"--key-file={server.key}"]
+        options += [f"--trusted-ca-file={authority.certificate}"]
+        self.etcd = Etcd(directory, members=1, options=options, scheme="https")
 
     def pod(self, name: str, *arguments: str) -> Node:
         """Start a pod, and wait until it has read the cache."""
         own = ["--home-agent", HOME_AGENT, "--home-prefix", HOME_PREFIX, "--home-link", "hl", "--pod", name]
-        own += ["--cache", f"etcd://10.99.{SIDES[name]}.1:{CLIENT_PORT}/lab", "--cache-lease", str(LEASE)]
+        own += ["--cache", f"etcds://10.99.{SIDES[name]}.1:{CLIENT_PORT}/lab", "--cache-lease", str(LEASE)]
+        own += ["--etcd-ca", str(self.access.ca), "--etcd-certificate", str(self.access.certificate)]
+        own += ["--etcd-key", str(self.access.key)]
         own += ["--console", f"[{HOME_AGENT}]:7777", "--log-level", "debug", "--log-addresses"]
         node = self._run_module(name, "hoaflow.home_agent", [*own, *arguments])
         node.logged("event=standing-by")

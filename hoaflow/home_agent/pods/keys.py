@@ -6,34 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from hoaflow.etcd.client import EtcdAccess
 from hoaflow.etcd.messages import KeyValue
-
-SCHEME = "etcd://"
 
 
 class Shared(NamedTuple):
     """Where the shared cache is, and what this pod is called there.
 
     `endpoints`: URLs of etcd's members. `cache`: the name of the cache. `lease`: seconds, after which another pod takes
-    the address of one that gives no sign of life.
+    the address of one that gives no sign of life. `access`: how etcd is asked.
     """
 
     endpoints: tuple[str, ...]
     cache: str
     pod: str
     lease: int
-
-
-def endpoints_and_name(text: str) -> tuple[tuple[str, ...], str]:
-    """Parse `etcd://HOST:PORT[,HOST:PORT...]/NAME`; return URLs, and the name. Raises ValueError."""
-    hosts, slash, name = text.removeprefix(SCHEME).partition("/")
-    if not text.startswith(SCHEME) or not slash or not hosts or not name or "/" in name:
-        raise ValueError(f"expected etcd://HOST:PORT/NAME, several HOST:PORT separated by commas, got {text!r}")
-    for each in hosts.split(","):
-        host, _, port = each.rpartition(":")
-        if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 1 << 16:
-            raise ValueError(f"expected HOST:PORT after etcd://, got {each!r} in {text!r}")
-    return tuple(f"http://{each}" for each in hosts.split(",")), name
+    access: EtcdAccess = EtcdAccess()
 
 
 class Keys:

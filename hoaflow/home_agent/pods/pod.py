@@ -29,7 +29,7 @@ class Pod:
     def __init__(self, settings: Settings, shared: Shared) -> None:
         self._settings, self._shared = settings, shared
         self._keys = Keys(shared.cache, settings.policy.home_agent)
-        self._client = EtcdClient(shared.endpoints, timeout=LONGEST_ANSWER / len(shared.endpoints))
+        self._client = EtcdClient(shared.endpoints, shared.access, timeout=LONGEST_ANSWER / len(shared.endpoints))
         self._turn: Standby | HomeAgent | None = None
         self._stopped = threading.Event()
 

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from hoaflow.etcd import EtcdClient
 from hoaflow.etcd.messages import delete
+from hoaflow.etcd.options import endpoints_and_name
 from hoaflow.home_agent.cache import BindingCache, Policy
 from hoaflow.home_agent.journal import decoded
-from hoaflow.home_agent.pods.keys import Keys, endpoints_and_name, owner_value
+from hoaflow.home_agent.pods.keys import Keys, owner_value
 from hoaflow.home_agent.pods.ownership import Ownership
 from hoaflow.home_agent.pods.shared_cache import SharedCache
 from hoaflow.home_agent.pods.standby import Standby
@@ -146,3 +147,4 @@ def test_a_cache_that_cannot_be_is_refused_in_words(text: str) -> None:
 def test_several_members_of_etcd_are_taken() -> None:
     urls = ("http://192.0.2.1:2379", "http://[2001:db8::2]:2379")
     assert endpoints_and_name("etcd://192.0.2.1:2379,[2001:db8::2]:2379/lab") == (urls, "lab")
+    assert endpoints_and_name("etcds://192.0.2.1:2379/lab") == (("https://192.0.2.1:2379",), "lab")

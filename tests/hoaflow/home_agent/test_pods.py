@@ -46,7 +46,7 @@ def pair(lab: PodLab, tmp_path: Path) -> Pair:
 
 
 def owner(lab: PodLab) -> str:
-    with EtcdClient(lab.etcd.endpoints) as client:
+    with EtcdClient(lab.etcd.endpoints, lab.access) as client:
         return owner_name(client.get(KEYS.owner))
 
 
