@@ -9,7 +9,8 @@ import { OFFLOADED } from "./loader.js";
 export function showSystem(view) {
   if (view.loaded === null) return;
   showTiles(view);
-  rows(byId("agents"), view.homeAgents, (agent) => agent.home_agent, agentCells);
+  const bindings = view.homeAgents.reduce((total, agent) => total + agent.bindings, 0);
+  rows(byId("agents"), view.homeAgents, (agent) => agent.home_agent, (agent) => agentCells(agent, bindings));
   rows(byId("routers"), view.routers, (each) => each.dpid, (each) => routerCells(each, mastership(view.cluster, each.dpid)));
 }
 
@@ -37,14 +38,16 @@ function ofAll(id, items, isWell) {
   set(byId(id).parentElement, { "data-well": well === items.length });
 }
 
-function agentCells(agent) {
+function agentCells(agent, bindings) {
   const lapsed = agent.status === "expired";
   const lease = lapsed ? "has lapsed" : `${duration(agent.expires_in)} of ${agent.lease} s left`;
+  const load = bindings > 0 ? `${count(agent.bindings)} (${Math.round((100 * agent.bindings) / bindings)} %)` : count(0);
+  const pod = agent.owner === null ? "" : `, by pod ${agent.owner.name}`;
   return [
     { text: agent.home_agent, class: "address" },
-    { text: agent.status, "data-well": agent.status === "up" },
+    { text: `${agent.status}${pod}`, "data-well": agent.status === "up" },
     { text: lease, "data-well": !lapsed },
-    { text: count(agent.bindings), class: "figure" },
+    { text: load, class: "figure" },
   ];
 }
 

@@ -4,7 +4,7 @@
 from hoaflow.cli.output import seconds
 from hoaflow.cli.session import Session, with_session
 
-COLUMNS = ("HOME AGENT", "STATUS", "LEASE", "SNAPSHOT", "BINDINGS", "HOME PREFIXES")
+COLUMNS = ("HOME AGENT", "STATUS", "LEASE", "SNAPSHOT", "BINDINGS", "LOAD", "SERVED BY", "HOME PREFIXES")
 
 
 @with_session
@@ -17,11 +17,15 @@ def home_agents(at: Session) -> None:
     LEASE     time until it ends; the bridge renews it every few seconds
     SNAPSHOT  held; wanted: the controller waits for the whole binding cache
               before it offloads any traffic
+    LOAD      its part of all bindings
+    SERVED BY the pod that owns the address, where several pods share it
     """
     pages = at.controller.pages("home_agents", "v1", "home-agents")
+    listed = [home_agent for page in pages for home_agent in page]
     if at.output.as_json:
-        at.output.document({"home_agents": [home_agent for page in pages for home_agent in page]})
+        at.output.document({"home_agents": listed})
         return
+    bindings = sum(agent["bindings"] for agent in listed)
     rows = (
         (
             agent["home_agent"],
@@ -29,9 +33,10 @@ def home_agents(at: Session) -> None:
             seconds(agent["expires_in"]),
             agent["snapshot"],
             agent["bindings"],
+            f"{round(100 * agent['bindings'] / bindings)} %" if bindings else "-",
+            f"pod {agent['owner']['name']}" if agent["owner"] else "-",
             " ".join(agent["home_prefixes"]),
         )
-        for page in pages
-        for agent in page
+        for agent in listed
     )
     at.output.table(COLUMNS, [rows], empty="no home agent has been announced: is ha-bridge running?")

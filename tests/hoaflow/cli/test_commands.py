@@ -31,7 +31,7 @@ def test_the_lists_say_what_the_controller_holds(bench: Bench, hoaflow: Operator
     assert re.fullmatch(rf"{HOME_ADDRESS} +2001:db8:2::2 +active +\d+ s +0", listed[1])
     assert len(listed) == 2
     assert [held["home_address"] for held in hoaflow.json("bindings", "list")["bindings"]] == [HOME_ADDRESS]
-    assert re.search(rf"{HOME_AGENT} +up +\d+ s +held +1 +2001:db8:99::/64", hoaflow("home-agents").out)
+    assert re.search(rf"{HOME_AGENT} +up +\d+ s +held +1 +100 % +- +2001:db8:99::/64", hoaflow("home-agents").out)
     assert hoaflow.json("home-agents")["home_agents"][0]["bindings"] == 1
     assert re.search(r"000000000000001a +connected +route +alive +all +2 +0", hoaflow("routers").out)
     shown, held = hoaflow.json("routers")["routers"], bench.controller.get("/v1/routers")["routers"]
