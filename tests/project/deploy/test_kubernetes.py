@@ -16,7 +16,6 @@ from tests.support.kubernetes import KUBERNETES, OVERLAYS, WITH_SECRETS, Deploym
 from tests.support.kustomize import BUILDERS, Object
 
 VERSIONS = ("1.30", "1.37")  # the oldest that docs/kubernetes.md promises, and the newest whose schemas are there
-CUSTOM = {"NetworkAttachmentDefinition"}  # of Multus; no schema of Kubernetes' own
 WORKLOADS = {"Deployment", "StatefulSet", "DaemonSet"}
 CAPABILITIES = {
     "controller": set(),
@@ -77,9 +76,8 @@ def test_the_overlays_are_those_documented() -> None:
 def test_every_object_is_what_the_api_takes(objects: list[Object]) -> None:
     assert len(objects) > 15
     for found in objects:
-        if found["kind"] not in CUSTOM:
-            for version in VERSIONS:
-                kubernetes_validate.validate(found, version, strict=True)
+        for version in VERSIONS:
+            kubernetes_validate.validate(found, version, strict=True)
 
 
 def test_the_schemas_are_looked_at(objects: list[Object]) -> None:
@@ -138,12 +136,24 @@ def test_what_a_pod_refers_to_is_there(objects: list[Object]) -> None:
         assert_selects(objects, budget["spec"]["selector"]["matchLabels"])
     for service in find(objects, "Service"):
         assert_selects(objects, service["spec"]["selector"])
-    networks = {found["metadata"]["name"] for found in find(objects, "NetworkAttachmentDefinition")}
-    home_agent = named(objects, "StatefulSet", "home-agent")
-    wanted = home_agent["spec"]["template"]["metadata"]["annotations"]["k8s.v1.cni.cncf.io/networks"]
-    assert {network["name"] for network in json.loads(wanted)} <= networks
-    for network in find(objects, "NetworkAttachmentDefinition"):
+
+
+@pytest.mark.parametrize("builder", BUILDERS)
+@pytest.mark.parametrize(
+    ("folder", "of"), [("networks", "single-node"), ("overlays/production/networks", "production")]
+)
+def test_what_multus_is_to_attach_is_there_apart_from_the_overlays(
+    deployment: Deployment, folder: str, of: str, builder: str
+) -> None:
+    """A cluster without Multus does not know their kind, and `apply -k` of an overlay with them would fail."""
+    networks = BUILDERS[builder](deployment.folder / folder)
+    assert {network["kind"] for network in networks} == {"NetworkAttachmentDefinition"}
+    assert {network["metadata"]["namespace"] for network in networks} == {"hoaflow"}
+    for network in networks:
         assert json.loads(network["spec"]["config"])["plugins"]
+    home_agent = named(BUILDERS[builder](deployment.overlay(of)), "StatefulSet", "home-agent")
+    wanted = home_agent["spec"]["template"]["metadata"]["annotations"]["k8s.v1.cni.cncf.io/networks"]
+    assert {network["name"] for network in json.loads(wanted)} == {each["metadata"]["name"] for each in networks}
 
 
 def assert_selects(objects: list[Object], labels: dict[str, str]) -> None:
