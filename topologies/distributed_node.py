@@ -18,19 +18,22 @@ from pathlib import Path
 
 from hoaflow.arguments import argument, ipv6_address
 from hoaflow.mobility.authentication import KeyFileError, SecurityAssociation, load_keys
+from hoaflow.mobility.home_agent_discovery import home_agents_anycast
 from hoaflow.mobility.packet_io import PacketReceiver
 from topologies import addresses as at
 from topologies.distributed_kernel import DistributedKernel
 from topologies.foreign_link import ForeignLink
 from topologies.link_follower import LinkFollower, report
 from topologies.mobile_node import lifetime
-from topologies.registration import Outcome, Registration
+from topologies.registration import MAX_TIMEOUT, Outcome, Registration
 from topologies.sessions import addresses_in_use
 from topologies.signalling import acknowledgements, advertise, report_outcome, send_binding_update, signalling_for
 from topologies.site_discovery import SOLICITATION_SECONDS, Site, SiteDiscovery
 
 LOOK_SECONDS = 1.0
 """Between looks at which home addresses sessions use."""
+DISCOVERY_SECONDS = 3.0
+"""Until a request is repeated (INITIAL_DHAAD_TIMEOUT, RFC 6275, section 12), then twice as long each time."""
 UNUSED_LOOKS = 3
 """Looks in a row at which nothing used a home address before it is let go: a session may just begin."""
 
@@ -54,11 +57,11 @@ class DistributedNode(LinkFollower):
     """Keep a registration for each home address in use; `close` undoes `setup`, even a failed one."""
 
     def __init__(
-        self, gateways: dict[str, str], keys: dict[str, SecurityAssociation], lifetime: int, lasting: Site | None
+        self, gateways: dict[str, str], keys: dict[str, SecurityAssociation], lifetime: int, lasting: IPv6Network | None
     ) -> None:
         """Take each link's default router by interface, and the keys by home address.
 
-        `lasting`: a home agent, with the prefix of the home address, at which the node stays registered.
+        `lasting`: a home prefix elsewhere, at one of whose home agents the node stays registered.
         """
         self._gateways, self._keys, self._lifetime, self._lasting = gateways, keys, lifetime, lasting
         self._kernel = DistributedKernel()
@@ -69,6 +72,7 @@ class DistributedNode(LinkFollower):
         self._care_of_receiver: PacketReceiver | None = None
         self._solicit_due = 0.0
         self._look_due = 0.0
+        self._ask_due, self._ask_seconds = 0.0, DISCOVERY_SECONDS
 
     def setup(self) -> None:
         """Configure the kernel and open the sockets. Raises one of KERNEL_ERRORS."""
@@ -78,8 +82,6 @@ class DistributedNode(LinkFollower):
         self._undo.callback(self._discovery.close)
         self._selector.register(self._discovery, selectors.EVENT_READ, self._hear)
         self._undo.callback(self._forget_receivers)
-        if self._lasting is not None:
-            self._take(self._lasting, lasting=True)
         self.listen()
         report("started", tunnel=self._kernel.tunnel)
 
@@ -88,6 +90,8 @@ class DistributedNode(LinkFollower):
         if self._where is not None and self._present is None and now >= self._solicit_due:
             self._discovery.solicit(self._where)
             self._solicit_due = now + SOLICITATION_SECONDS
+        if self._present is not None and self._asks and now >= self._ask_due:
+            self._ask(self._present, now)
         if now >= self._look_due:
             self._look_due = now + LOOK_SECONDS
             self._look(now)
@@ -101,6 +105,8 @@ class DistributedNode(LinkFollower):
         due = [self._look_due]
         if self._where is not None and self._present is None:
             due.append(self._solicit_due)
+        if self._present is not None and self._asks:
+            due.append(self._ask_due)
         return min(
             due + [when for each in self._anchors.values() if (when := each.registration.next_due()) is not None]
         )
@@ -115,6 +121,16 @@ class DistributedNode(LinkFollower):
                 anchor.released = True
                 report("home-address-unused", home_address=anchor.home_address, home_agent=anchor.site.home_agent)
                 anchor.registration.release(now)
+
+    @property
+    def _asks(self) -> bool:
+        """Whether the home agent of the home prefix elsewhere is not known yet."""
+        return self._lasting is not None and not any(anchor.lasting for anchor in self._anchors.values())
+
+    def _ask(self, present: ForeignLink, now: float) -> None:
+        assert self._lasting is not None
+        self._discovery.ask(present.care_of_address, self._lasting)
+        self._ask_due, self._ask_seconds = now + self._ask_seconds, min(2 * self._ask_seconds, MAX_TIMEOUT)
 
     def _move(self, target: str | None) -> None:
         self._kernel.leave()
@@ -131,9 +147,19 @@ class DistributedNode(LinkFollower):
 
     def _hear(self) -> None:
         for interface, site in self._discovery.heard():
-            self._sites.setdefault(interface, site)
-            if interface == self._where and self._present is None:
-                self._arrive(interface)
+            if interface is None:
+                self._discovered(site)
+            else:
+                self._sites.setdefault(interface, site)
+                if interface == self._where and self._present is None:
+                    self._arrive(interface)
+
+    def _discovered(self, site: Site) -> None:
+        """Register at the home agent of the home prefix elsewhere."""
+        if self._asks and self._present is not None:
+            report("home-agent-discovered", home_agent=site.home_agent, home_prefix=str(site.prefix))
+            self._take(site, lasting=True)
+            self._arrive(self._present.interface)
 
     def _arrive(self, interface: str) -> None:
         """Take addresses on a link whose site is known, and register all others from there. Raises KERNEL_ERRORS."""
@@ -146,6 +172,7 @@ class DistributedNode(LinkFollower):
         link = ForeignLink(interface, care_of, site.prefix.prefixlen, self._gateways[interface])
         self._kernel.visit(link, None if home is None else home.home_address)
         self._present = link
+        self._ask_due, self._ask_seconds = time.monotonic(), DISCOVERY_SECONDS
         self._receive_at(care_of)
         for anchor in self._anchors.values():
             anchor.left_home = anchor.left_home or anchor is not home
@@ -234,9 +261,10 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument(
         "--lasting",
-        metavar="PREFIX,HOME-AGENT",
-        type=argument(_site),
-        help="a home agent elsewhere, and its home prefix: the home address there is kept, used or not",
+        metavar="PREFIX",
+        type=argument(_home_prefix),
+        help="a home prefix elsewhere: its home agents are asked for (RFC 6275, 11.4.1), and the home address of the "
+        "best one is kept, used or not",
     )
     how = options.add_mutually_exclusive_group(required=True)
     how.add_argument("--keys", type=Path, metavar="FILE", help="TOML file with a key for each home address")
@@ -254,9 +282,11 @@ def _link(text: str) -> tuple[str, str]:
     return interface, ipv6_address(gateway)
 
 
-def _site(text: str) -> Site:
-    prefix, _, home_agent = text.partition(",")
-    return Site(ipv6_address(home_agent), IPv6Network(prefix))
+def _home_prefix(text: str) -> IPv6Network:
+    prefix = IPv6Network(text)
+    if home_agents_anycast(prefix) is None:
+        raise ValueError(f"{prefix} is too long to have an anycast address of home agents (RFC 2526)")
+    return prefix
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -51,12 +51,16 @@ class DmmDeployment(Deployment):
         return (self.anchor, *(site(number).home_agent for number in SITES))
 
     def start_anchor(self, journal: Path | None = None) -> Process:
-        """Start all home agents; those of the sites advertise themselves. Returns the central one."""
+        """Start all home agents, each of which advertises itself. Returns the central one."""
         launched = [self._launch_site(number, _beside(journal, number)) for number in SITES]
         central = self.start_central(journal)
         for home_agent in launched:
             self.serving(home_agent)
         return central
+
+    def anchor_options(self) -> list[str]:
+        """Return the option by which the mobile node finds the central home agent."""
+        return ["--advertise", str(ADVERTISED)]
 
     def start_central(self, journal: Path | None = None) -> Process:
         """Start the central home agent."""
@@ -68,7 +72,7 @@ class DmmDeployment(Deployment):
 
     def _launch_site(self, number: int, journal: Path | None) -> Process:
         keys = self._keys(f"keys-{number}.toml", number)
-        return self.launch_home_agent(site(number), keys, journal, "--advertise", str(ADVERTISED))
+        return self.launch_home_agent(site(number), keys, journal, *self.anchor_options())
 
     def start_mobile_node(self) -> list[Process]:
         """Start the mobile node away from the central home link."""
@@ -76,7 +80,7 @@ class DmmDeployment(Deployment):
         command = [sys.executable, "-m", "topologies.distributed_node", "--lifetime", str(self.lifetime)]
         for number in SITES:
             command += ["--link", f"{self.links()[number]}={at.site_address(number, at.SITE_ROUTER)}"]
-        command += ["--lasting", f"{at.HOME_PREFIX},{self.anchor}"]
+        command += ["--lasting", at.HOME_PREFIX]
         keys = self._keys("keys-mn.toml", *SITES)
         keys.write_text(self.keys_file + keys.read_text())
         process = self.bed.start("mobile-node", [*command, "--keys", str(keys)], node="mn")

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from ipaddress import IPv6Address, IPv6Network
 from socket import IPPROTO_ICMPV6
 
-from scapy.layers.inet6 import ICMPv6HAADReply, ICMPv6MPAdv, IPv6, IPv6ExtHdrRouting, in6_chksum
+from scapy.layers.inet6 import ICMPv6HAADReply, ICMPv6HAADRequest, ICMPv6MPAdv, IPv6, IPv6ExtHdrRouting, in6_chksum
 
 from hoaflow.mobility.extension_headers import MalformedPacketError
 from hoaflow.mobility.router_advertisements import PrefixInformation, prefix_information_option
@@ -44,6 +44,22 @@ def home_agents_anycast(prefix: IPv6Network) -> IPv6Address | None:
 def parse_discovery_request(message: bytes) -> int:
     """Return the identifier of a request, given from its ICMPv6 header on. Raises MalformedPacketError."""
     return _identifier(message, DISCOVERY_REQUEST)
+
+
+def discovery_request_packet(source: str, anycast: str, identifier: int) -> bytes:
+    """Build the packet of a request to all home agents of a home prefix (see `home_agents_anycast`)."""
+    return bytes(IPv6(src=source, dst=anycast, hlim=HOP_LIMIT) / ICMPv6HAADRequest(id=identifier, R=0))
+
+
+def parse_discovery_reply(message: bytes) -> tuple[int, list[str]]:
+    """Return identifier and home agents' addresses, the best first, from its ICMPv6 header on.
+
+    Raises MalformedPacketError.
+    """
+    identifier = _identifier(message, DISCOVERY_REPLY)
+    if len(message) % 16 != 8:
+        raise MalformedPacketError(f"a discovery reply of {len(message)} bytes has no whole addresses")
+    return identifier, [str(IPv6Address(message[at : at + 16])) for at in range(8, len(message), 16)]
 
 
 def discovery_reply_packet(source: str, destination: str, identifier: int, addresses: Iterable[str]) -> bytes:

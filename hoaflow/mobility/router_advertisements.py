@@ -8,6 +8,7 @@ from ipaddress import IPv6Interface
 
 from scapy.layers.inet6 import (
     ICMPv6ND_RA,
+    ICMPv6ND_RS,
     ICMPv6NDOptHAInfo,
     ICMPv6NDOptMTU,
     ICMPv6NDOptPrefixInfo,
@@ -18,6 +19,7 @@ from scapy.layers.inet6 import (
 from hoaflow.mobility.extension_headers import MalformedPacketError
 from hoaflow.mobility.neighbours import ALL_NODES, HOP_LIMIT
 
+ALL_ROUTERS = "ff02::2"
 ROUTER_SOLICITATION, ROUTER_ADVERTISEMENT = 133, 134
 LONGEST_ROUTER_LIFETIME = 9000
 """Seconds (RFC 4861, section 6.2.1)."""
@@ -64,6 +66,11 @@ class RouterAdvertisement:
     prefixes: tuple[PrefixInformation, ...] = ()
     home_agent: bool = False
     information: HomeAgentInformation | None = None
+
+
+def router_solicitation_packet() -> bytes:
+    """Build the packet by which a host that has no address yet asks for advertisements (RFC 4861, section 4.1)."""
+    return bytes(IPv6(src="::", dst=ALL_ROUTERS, hlim=HOP_LIMIT) / ICMPv6ND_RS())
 
 
 def router_advertisement_packet(

@@ -36,6 +36,7 @@ def test_a_session_keeps_its_anchor_until_it_ends_and_goes_direct(tmp_path: Path
         ends = ["--bind", home_address(1), "--peer", at.site_correspondent(1)]
         session = [sys.executable, str(PROBE), *ends, "--records", str(tmp_path / "records")]
         bed.start("session", session, node="mn").wait_for("event=ready", TIMEOUT)
+        node.wait_for(f'"home-agent-discovered".*"{at.HOME_AGENT}"', TIMEOUT)
         deployment.start_offload()
 
         deployment.attach(2)
@@ -51,6 +52,8 @@ def test_a_session_keeps_its_anchor_until_it_ends_and_goes_direct(tmp_path: Path
         load = deployment.load(1)
         assert int(bed.run(*echo(COUNT, home_address(1)), node="cn1")) == COUNT
         assert load.packets() == 0
+        central = {each["home_address"]: each["home_agent"] for each in deployment.bindings()}[at.HOME_ADDRESS]
+        assert central == at.HOME_AGENT
         # New sessions have the address of the site, for which nobody needs a home agent.
         route = bed.run("ip", "-6", "route", "get", at.site_correspondent(3), node="mn")
         assert f"src {home_address(2)} " in route

@@ -22,8 +22,10 @@ from hoaflow.mobility.extension_headers import MalformedPacketError
 from hoaflow.mobility.home_agent_discovery import (
     MOST_ADDRESSES,
     discovery_reply_packet,
+    discovery_request_packet,
     home_agents_anycast,
     is_prefix_solicitation,
+    parse_discovery_reply,
     parse_discovery_request,
     parse_prefix_solicitation,
     prefix_advertisement_packet,
@@ -68,6 +70,16 @@ def test_a_discovery_reply_has_as_many_addresses_as_every_link_carries() -> None
     assert (packet.src, packet.dst, packet[ICMPv6HAADReply].id) == (HOME_AGENT, CARE_OF, 0x1234)
     assert packet[ICMPv6HAADReply].addresses == addresses[:MOST_ADDRESSES]
     assert in6_chksum(58, packet, data[40:]) == 0
+
+
+def test_a_mobile_node_reads_what_a_home_agent_answers() -> None:
+    asked = IPv6(discovery_request_packet(CARE_OF, HOME_AGENT, 0x1234))
+    assert parse_discovery_request(bytes(asked.payload)) == 0x1234
+    answer = discovery_reply_packet(HOME_AGENT, CARE_OF, 0x1234, [HOME_AGENT, "2001:db8:99::2"])[40:]
+    assert parse_discovery_reply(answer) == (0x1234, [HOME_AGENT, "2001:db8:99::2"])
+    for message in (answer[:-1], answer[:4], bytes(asked.payload)):
+        with pytest.raises(MalformedPacketError):
+            parse_discovery_reply(message)
 
 
 def test_a_prefix_solicitation_is_read_if_its_checksum_covers_the_home_address() -> None:
