@@ -8,7 +8,7 @@ class EtcdError(HoaflowError):
     """A call of etcd has failed; the message says which, what came and what to do."""
 
 
-class EtcdAccessError(EtcdError, ValueError):
+class EtcdAccessError(EtcdError):
     """What is given to prove who one is, or who etcd is, is incomplete or unreadable."""
 
 

@@ -30,19 +30,25 @@ LEAST_PAUSE = 3.0
 class Advertising:
     """How the home agent advertises itself: at least every `interval` seconds, with a preference of 0 to 65535.
 
-    `anycast` is the address of all home agents of the home prefix. `default_router`: hosts of the home link send by
-    this host, and form addresses in the home prefix.
+    `anycast` is the address of all home agents of the home prefix. Without a preference, it is made of the load.
+    `default_router`: hosts of the home link send by this host, and form addresses in the home prefix.
     """
 
     anycast: IPv6Address
     interval: int
-    preference: int = 0
+    preference: int | None = 0
     default_router: bool = False
 
     @property
     def lifetime(self) -> int:
         """Seconds after which others forget this home agent if they hear nothing of it."""
         return LIFETIME_INTERVALS * self.interval
+
+    def preference_with(self, bindings: int, most: int) -> int:
+        """Return the preference of a home agent that holds so many bindings of the most that it takes."""
+        if self.preference is not None:
+            return self.preference
+        return HIGHEST_PREFERENCE * max(0, most - bindings) // most
 
 
 def home_prefix_information(advertising: Advertising, policy: Policy) -> PrefixInformation:
@@ -56,14 +62,16 @@ def home_prefix_information(advertising: Advertising, policy: Policy) -> PrefixI
     )
 
 
-def home_agent_advertisement(advertising: Advertising, policy: Policy, source: str) -> RouterAdvertisement:
+def home_agent_advertisement(
+    advertising: Advertising, policy: Policy, source: str, preference: int
+) -> RouterAdvertisement:
     """Return the home agent's Router Advertisement, from its link-local address."""
     return RouterAdvertisement(
         source,
         router_lifetime=advertising.lifetime if advertising.default_router else 0,
         prefixes=(home_prefix_information(advertising, policy),),
         home_agent=True,
-        information=HomeAgentInformation(advertising.preference, advertising.lifetime),
+        information=HomeAgentInformation(preference, advertising.lifetime),
     )
 
 

@@ -109,7 +109,13 @@ class HomeAgent(Service):
             gate = Gate(settings.home_link, self._home_link.own_addresses())
         if settings.advertising is not None:
             self._discovery = Discovery(
-                settings.advertising, policy, self._home_link, self, self._replies, self._counts
+                settings.advertising,
+                policy,
+                self._home_link,
+                self,
+                self._replies,
+                self._counts,
+                lambda: len(self._cache),
             )
             self.undo.callback(self._discovery.close)
         wanted = declaration(

@@ -75,11 +75,12 @@ class Discovery:
         service: Service,
         replies: Replies,
         counts: MessageCounts,
+        bindings: Callable[[], int],
     ) -> None:
-        """Send nothing yet. `service` waits for the socket. Raises OSError."""
+        """Send nothing yet. `service` waits for the socket. `bindings` returns how many are held. Raises OSError."""
         self._advertising, self._policy, self._anycast = advertising, policy, advertising.anycast
         self._home_link, self._service = home_link, service
-        self._replies, self._counts = replies, counts
+        self._replies, self._counts, self._bindings = replies, counts, bindings
         self._sender = LinkSender(home_link.interface)
         self._socket: Icmpv6Socket | None = None
         self._index = 0  # of the home link, where the socket has joined
@@ -204,10 +205,14 @@ class Discovery:
     def _home_agents(self, now: float) -> list[HomeAgentEntry]:
         """Return all home agents of the home link, this one first."""
         due = now + self._advertising.lifetime
-        return [HomeAgentEntry("", self._advertising.preference, due, (self._policy.home_agent,)), *self._list]
+        return [HomeAgentEntry("", self._preference, due, (self._policy.home_agent,)), *self._list]
 
     def _advertisement(self, source: str) -> RouterAdvertisement:
-        return home_agent_advertisement(self._advertising, self._policy, source)
+        return home_agent_advertisement(self._advertising, self._policy, source, self._preference)
+
+    @property
+    def _preference(self) -> int:
+        return self._advertising.preference_with(self._bindings(), self._policy.max_bindings)
 
     def _advertise(self, made: Callable[[str], RouterAdvertisement]) -> None:
         """Send the advertisement that `made` returns for our link-local address."""

@@ -25,6 +25,7 @@ from hoaflow.mobility.messages import LIFETIME_UNIT, MAX_LIFETIME
 from hoaflow.mobility.settings import SettingsError, add_console, console
 
 DEFAULT_MAX_LIFETIME = 3600
+BY_LOAD = "load"
 MIPV6, MIPV4 = "mipv6", "mipv4"
 DEFAULT_MAX_BINDINGS = 100_000
 SHORTEST_LEASE = 2
@@ -158,9 +159,10 @@ def _add_advertising(options: argparse.ArgumentParser) -> None:
     )
     options.add_argument(
         "--preference",
-        type=whole_number(0, most=HIGHEST_PREFERENCE),
-        metavar="N",
-        help="with --advertise, mobile nodes are told of home agents with a higher preference first (default: 0)",
+        type=_preference,
+        metavar="N|load",
+        help="with --advertise, mobile nodes are told of home agents with a higher preference first (default: 0); with "
+        f"`load` it falls from {HIGHEST_PREFERENCE} without bindings to 0 with --max-bindings",
     )
     options.add_argument(
         "--default-router",
@@ -239,7 +241,12 @@ def _advertising(arguments: argparse.Namespace, prefix: IPv6Network) -> Advertis
     anycast = home_agents_anycast(prefix)
     if anycast is None:
         raise SettingsError(f"--advertise: {prefix} is too long to have an anycast address of home agents (RFC 2526)")
-    return Advertising(anycast, arguments.advertise, arguments.preference or 0, arguments.default_router)
+    preference = None if arguments.preference == BY_LOAD else arguments.preference or 0
+    return Advertising(anycast, arguments.advertise, preference, arguments.default_router)
+
+
+def _preference(text: str) -> int | str:
+    return text if text == BY_LOAD else whole_number(0, most=HIGHEST_PREFERENCE)(text)
 
 
 def _shared(arguments: argparse.Namespace) -> Shared | None:

@@ -157,7 +157,7 @@ def test_equal_preferences_come_in_random_order_and_shared_addresses_once() -> N
 
 @pytest.mark.parametrize("default_router", [False, True])
 def test_what_a_home_agent_advertises_of_itself(default_router: bool) -> None:
-    found = home_agent_advertisement(Advertising(ANYCAST, 10, 7, default_router), POLICY, ONE)
+    found = home_agent_advertisement(Advertising(ANYCAST, 10, 7, default_router), POLICY, ONE, 7)
     assert (found.source, found.home_agent, found.information) == (ONE, True, HomeAgentInformation(7, 30))
     assert found.router_lifetime == (30 if default_router else 0)
     (prefix,) = found.prefixes
@@ -185,3 +185,9 @@ def test_advertisements_are_neither_too_rare_nor_too_frequent(
             assert schedule.due <= max(asked_at, now + 3.0) + 0.5
             assert schedule.due >= max(asked_at, now + min(3.0, 0.33 * longest)) or schedule.due == planned
         now = schedule.due
+
+
+@pytest.mark.parametrize(("bindings", "preference"), [(0, 65535), (1, 65534), (50_000, 32767), (100_001, 0)])
+def test_a_preference_from_load_falls_with_each_binding(bindings: int, preference: int) -> None:
+    assert Advertising(ANYCAST, 10, preference=None).preference_with(bindings, most=100_000) == preference
+    assert Advertising(ANYCAST, 10, preference=7).preference_with(bindings, most=100_000) == 7
