@@ -22,7 +22,7 @@ def declaration(bridge: str, record: FlowRecord, ovsdb: Ovsdb) -> list[Declared]
 
     The record comes first: it tells teardown what else there is, and what the bridge was like before.
     """
-    settings = [(f"{name}.forwarding", "1", NO_FORWARDING) for name in ("all", bridge)]
+    settings = [(f"{name}.forwarding", "1", NO_FORWARDING.format("IPv6")) for name in ("all", bridge)]
     settings.append((f"{bridge}.disable_ipv6", "0", NO_IPV6))
     return [
         BridgeInterface(bridge),

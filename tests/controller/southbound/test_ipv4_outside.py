@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """IPv4 outside, with a real Open vSwitch: what the switch does with packets of both families, by both backends."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -32,8 +33,10 @@ IPV4 = f"in_port={CN},ip,nw_ttl=64"
 FROM_TUNNEL = "set_field:02:00:00:00:00:0c->eth_dst"
 
 
-def carrying(ovs: Ovs, controller: Controller, backend: dict[str, Any]) -> None:
-    """Return once packets for all bindings go direct."""
+def carrying(
+    ovs: Ovs, controller: Controller, backend: dict[str, Any], wanted: Sequence[str] = ("active", "active", "active")
+) -> None:
+    """Return once packets for all bindings go direct, or their states are as `wanted`."""
     ovs.add_bridge("br0", 1, OPENFLOW_PORT)
     ovs.add_port("br0", "cn", CN)
     ovs.add_port("br0", "tin", TIN)
@@ -44,16 +47,17 @@ def carrying(ovs: Ovs, controller: Controller, backend: dict[str, Any]) -> None:
             *(f"options:{option}" for option in options),
         )
 
-    def states() -> set[str]:
+    def states() -> list[str]:
         announced = {"home_prefixes": ["10.99.0.0/24", "2001:db8:99::/64"], "protocols": ["mipv4", "mipv6"]}
         controller.put(f"/v1/home-agents/{HOME_AGENT}", {**announced, "lease": LEASE})
         if not controller.get("/v1/bindings")["bindings"]:
             controller.put(f"/v1/home-agents/{HOME_AGENT}/bindings", {"bindings": BINDINGS})
         revision = controller.get("/v1/routers/1/tunnels")["revision"]
         controller.put("/v1/routers/1/tunnels/ack", {"revision": revision, **backend})
-        return {binding["state"] for binding in controller.get("/v1/bindings")["bindings"]}
+        found = {each["home_address"]: each["state"] for each in controller.get("/v1/bindings")["bindings"]}
+        return [found[str(binding["home_address"])] for binding in BINDINGS]
 
-    wait_for("all bindings are active", lambda: states() == {"active"})
+    wait_for(f"the bindings are {', '.join(wanted)}", lambda: states() == list(wanted))
 
 
 @pytest.mark.parametrize("backend", [ROUTE, FLOW], ids=["route", "flow"])
@@ -92,3 +96,11 @@ def test_what_comes_out_of_the_tunnel_passes_only_if_its_pair_is_registered(ovs:
         assert "Datapath actions: drop" in ovs.trace("br0", f"{out},{spoofed}")
     without_reverse_tunnel = "tun_src=10.2.0.2,nw_src=10.99.0.101"
     assert "Datapath actions: drop" in ovs.trace("br0", f"{out},{without_reverse_tunnel}")
+
+
+def test_ipv6_stays_with_the_home_agent_where_the_tunnel_device_carries_none(ovs: Ovs, controller: Controller) -> None:
+    problem = "the kernel's ipip device carries no IPv6 in IPv4"
+    device = {"flow_ipv4": {**FLOW["flow_ipv4"], "ipv6_problem": problem}}
+    carrying(ovs, controller, device, wanted=("active", "active", "pending"))
+    assert problem in str(controller.get("/v1/bindings/2001:db8:99::100/explain"))
+    assert "ipv6_dst=2001:db8:99::100 " not in ovs.ofctl("dump-flows", "br0")

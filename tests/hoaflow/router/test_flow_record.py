@@ -12,6 +12,7 @@ from hoaflow.router.flow.record import HWADDR, FlowPorts, FlowRecord, plan
 from hoaflow.router.ovsdb import Ovsdb
 from hoaflow.tunnel.actual_state import ActualState
 from hoaflow.tunnel.namespace import in_namespace
+from hoaflow.tunnel.objects import HostSetting
 from tests.support.ovs import Ovs
 
 BRIDGE = "br0"
@@ -86,6 +87,12 @@ def test_of_two_that_differ_the_one_is_believed_that_was_known(ovs: Ovs, ports: 
     assert record(ovs, known=RECORD) == RECORD
     ovs.vsctl("set", "Port", ports[1 - changed].name, "external_ids:hoaflow-mtu=1400")
     assert record(ovs, known=RECORD) == RECORD._replace(mtu=1400), "setup writes both"
+
+
+def test_forwarding_that_is_off_is_named_with_its_family() -> None:
+    settings = [each for each in declaration(BRIDGE, RECORD, Ovsdb("unix:none")) if isinstance(each, HostSetting)]
+    (forwarding,) = {each.consequence for each in settings if each.key.endswith(".forwarding")}
+    assert "does not forward IPv6, so" in forwarding
 
 
 def test_facts_that_nobody_can_read_do_not_count(ovs: Ovs, ports: list[BridgePort]) -> None:
