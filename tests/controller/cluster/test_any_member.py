@@ -5,14 +5,18 @@ from collections.abc import Iterator
 from functools import partial
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.support.bench import FIRST, HOME_ADDRESS, SECOND, binding
+from tests.support.browser import Browser
 from tests.support.cluster import Cluster, Member
 from tests.support.operator import Operator
 from tests.support.ovs import Ovs
+from tests.support.scrape import Scrape
 from tests.support.waiting import wait_for
 
 DRAINED = 1
+MASTERED = "hoaflow_router_mastered"
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +79,40 @@ def test_the_command_line_shows_the_cluster(cluster: Cluster) -> None:
         assert f"{name} " in shown
     said = hoaflow.json("--controller", "http://127.0.0.3:8080", "cluster")
     assert {int(each["dpid"], 16): each["master"] for each in said["routers"]} == cluster.masters()
+
+
+def test_the_dashboard_shows_members_and_masters_with_since_when_and_why(cluster: Cluster) -> None:
+    asked = cluster.members[1]
+    with cluster.ovs.inside(), Browser(asked.url) as browser:
+        page = browser.open("/")
+        expect(page.locator("#cluster-words")).to_contain_text("hoaflow, as c2 knows it; etcd answers since ")
+
+        def is_as_told() -> bool:
+            members, routers = (page.locator(f"{each} tr").all() for each in ("#members", "#routers"))
+            shown = {row.locator("th").inner_text(): row.inner_text() for row in (*members, *routers)}
+            why = [row.locator("td").first.get_attribute("title") or "" for row in routers]
+            told = asked.get("/v1/cluster")["routers"]
+            return all(
+                f"router {int(each['dpid'], 16)}" in shown.get(each["master"], "")
+                and f"master: {each['master']}" in shown.get(f"router {int(each['dpid'], 16)}", "")
+                and any(text.startswith("since ") and text.endswith(f": {each['reason']}") for text in why)
+                for each in told
+            )
+
+        wait_for("it shows what the API says", is_as_told)
+        browser.assert_well()
+
+
+def test_metrics_tell_members_and_masters(cluster: Cluster) -> None:
+    found = [Scrape(member.text("/metrics").body) for member in cluster.members]
+    assert [each("hoaflow_cluster_members") for each in found] == [3, 3, 3]
+    assert [each("hoaflow_cluster_etcd_reachable") for each in found] == [1, 1, 1]
+
+    def mastered() -> dict[int, str]:
+        scrapes = {member.name: Scrape(member.text("/metrics").body) for member in cluster.members}
+        return {int(dpid, 16): name for name, each in scrapes.items() for dpid in each.by("router", MASTERED)}
+
+    wait_for("each tells of its own routers", lambda: mastered() == cluster.masters())
 
 
 def test_a_binding_posted_to_one_member_goes_direct_everywhere(cluster: Cluster) -> None:
