@@ -127,7 +127,7 @@ class ScaleLab:
             name = bridge(dpid)
             settings = "datapath_type=dummy", "fail_mode=secure", "protocols=OpenFlow13,OpenFlow15"
             words += ["--", "add-br", name, "--", "set", "bridge", name, *settings]
-            words += [f"other-config:datapath-id={dpid:016x}"]
+            words += [f"other-config:datapath-id={dpid:016x}", "other-config:disable-in-band=true"]
             for port, number in ((f"tx{dpid}", TRANSMIT), (f"rx{dpid}", RECEIVE)):
                 words += ["--", "add-port", name, port, "--", "set", "interface", port]
                 words += ["type=dummy", f"ofport_request={number}"]
