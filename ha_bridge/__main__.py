@@ -81,7 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
         required=True,
         action="append",
         metavar="PREFIX",
-        help="a home prefix, or a mobile network prefix outside it (repeatable)",
+        help="a home prefix, a mobile network prefix outside it, or the prefix of IPv4 home addresses (repeatable)",
     )
     parser.add_argument(
         "--protocol",
@@ -287,7 +287,9 @@ def _daemon(args: argparse.Namespace, settings: Settings, access: Access, etcd_a
 def _of_another_family(args: argparse.Namespace) -> str | None:
     """Return what is wrong with an address that is not of the protocol's family; None if nothing."""
     ipv4 = args.protocol == MIPV4
-    for option, values in (("--home-agent", [args.home_agent]), ("--home-prefix", args.home_prefix)):
+    # A home agent of Mobile IPv6 may have IPv4 home addresses, too (RFC 5555).
+    prefixes = [] if args.protocol == MIPV6 else args.home_prefix
+    for option, values in (("--home-agent", [args.home_agent]), ("--home-prefix", prefixes)):
         for value in values:
             if (":" in value) == ipv4:
                 return f"{option} {value}: expected IPv{4 if ipv4 else 6} with --protocol {args.protocol}"

@@ -23,11 +23,11 @@ from hoaflow.linux import LWTUNNEL_ENCAP_SEG6, MAIN_TABLE
 class TunnelKind(NamedTuple):
     """How home agents show their tunnels in the kernel.
 
-    `family`: of their routes. `device`: the kind of their devices, with the attributes `local` and `remote`.
+    `families`: of their routes. `device`: the kind of their devices, with the attributes `local` and `remote`.
     `protocols`: those of their routes (ip-route(8)).
     """
 
-    family: int
+    families: tuple[int, ...]
     device: str
     local: str
     remote: str
@@ -37,8 +37,9 @@ class TunnelKind(NamedTuple):
 BOOT, HOAFLOW = 3, 16  # the latter is UMIP's, too
 # By whether the home agent's address is IPv4.
 TUNNEL_KINDS = {
-    False: TunnelKind(AF_INET6, "ip6tnl", "IFLA_IP6TNL_LOCAL", "IFLA_IP6TNL_REMOTE", protocols=(HOAFLOW,)),
-    True: TunnelKind(AF_INET, "ipip", "IFLA_IPIP_LOCAL", "IFLA_IPIP_REMOTE", protocols=(BOOT, HOAFLOW)),
+    # Also of IPv4 home addresses (RFC 5555).
+    False: TunnelKind((AF_INET6, AF_INET), "ip6tnl", "IFLA_IP6TNL_LOCAL", "IFLA_IP6TNL_REMOTE", protocols=(HOAFLOW,)),
+    True: TunnelKind((AF_INET,), "ipip", "IFLA_IPIP_LOCAL", "IFLA_IPIP_REMOTE", protocols=(BOOT, HOAFLOW)),
 }
 
 # A message as pyroute2 decodes it: fields by name, `get_attr` for attributes.
@@ -94,7 +95,8 @@ class KernelView:
 
     def _route(self, message: Message, gone: bool) -> bool:
         destination = message.get_attr("RTA_DST")
-        if message["family"] != self.kind.family or message["proto"] not in self.kind.protocols or destination is None:
+        ours = message["family"] in self.kind.families and message["proto"] in self.kind.protocols
+        if not ours or destination is None:
             return False
         table = message.get_attr("RTA_TABLE") or message["table"]
         prefix = canonical_prefix(f"{destination}/{message['dst_len']}", strict=False)
@@ -104,7 +106,7 @@ class KernelView:
         if gone:
             self._routes.pop(key, None)
         else:
-            self._routes[key] = _Route(message.get_attr("RTA_OIF"), _single_segment(message) or _by_metric(message))
+            self._routes[key] = _Route(message.get_attr("RTA_OIF"), self._care_of_address(message))
         return True
 
     def bindings(self) -> list[Observed]:
@@ -129,6 +131,12 @@ class KernelView:
                 found[home] = replace(known, withheld=SEVERAL_GATEWAYS)
         return list(found.values())
 
+    def _care_of_address(self, message: Message) -> str | None:
+        """Return the care-of address that a route itself says, None if it is that of the route's device."""
+        if AF_INET6 in self.kind.families:
+            return _single_segment(message)
+        return _by_metric(message)
+
     def _shortened(self, home: str) -> str:
         if self._prefix_length == 128:
             return home
@@ -146,7 +154,7 @@ def _precedence(item: tuple[tuple[int, str, int], _Route]) -> tuple[bool, int, i
 
 
 def _by_metric(message: Message) -> str | None:
-    if (message["family"], message["proto"]) != (AF_INET, HOAFLOW):
+    if message["proto"] != HOAFLOW:
         return None
     return format_address((message.get_attr("RTA_PRIORITY") or 0).to_bytes(4, "big"))
 

@@ -32,7 +32,8 @@ from hoaflow.logs import Log
 LOG = Log("bridge")
 
 NETLINK_XFRM = 6
-RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_ROUTE = 0x40, 0x400
+RTMGRP_IPV6_ROUTE = 0x400
+ROUTE_GROUPS: dict[int, int] = {socket.AF_INET: 0x40, socket.AF_INET6: RTMGRP_IPV6_ROUTE}
 XFRMGRP_POLICY = 1 << 3
 RECEIVE_BUFFER = 4 << 20
 CHUNK = 1 << 18
@@ -64,8 +65,9 @@ def read_view(home_agent: str, home_prefixes: list[str], prefix_length: int = 12
         for message in route.get_links():
             view.apply(message)
         for protocol in view.kind.protocols:
-            for message in route.get_routes(family=view.kind.family, proto=protocol):
-                view.apply(message)
+            for family in view.kind.families:
+                for message in route.get_routes(family=family, proto=protocol):
+                    view.apply(message)
     return view
 
 
@@ -121,7 +123,8 @@ class KernelWatch:
         self._lock = threading.Lock()
         self._marshal = MarshalRtnl()
         self._selector = selectors.DefaultSelector()
-        routes = RTMGRP_IPV6_ROUTE if ":" in home_agent else RTMGRP_IPV4_ROUTE
+        families = KernelView(*self._kept).kind.families
+        routes = sum(ROUTE_GROUPS[family] for family in families)
         self._rtnl = multicast_socket(socket.NETLINK_ROUTE, RTMGRP_LINK | routes)
         self._selector.register(self._rtnl, selectors.EVENT_READ, self._on_rtnl)
         self._watch_policies()

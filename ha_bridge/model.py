@@ -24,8 +24,8 @@ class CacheEntry:
 
     Addresses are in RFC 5952 form. `left` is in seconds, None if the terminal shows `-`, `(error)` or `(broken)`.
     `overdue`: the lifetime has ended, even by less than a second (`-0`). `total` is the lifetime granted, in seconds.
-    `prefixes` are the mobile network prefixes (RFC 3963). A terminal that does not show them leaves `local` None and
-    `total` and `sequence` 0.
+    `prefixes` are the mobile network prefixes (RFC 3963) and the IPv4 home address (RFC 5555). A terminal that does not
+    show them leaves `local` None and `total` and `sequence` 0.
     """
 
     home_address: str
@@ -85,7 +85,7 @@ def offloadable(entries: Iterable[CacheEntry], home_agent: str) -> list[Observed
     """Return the bindings among `entries` that may be offloaded: accepted home registrations at `home_agent`.
 
     Registered and with flag H; not cached, dad, dying or nonce-block; not past their lifetime; not at home (care-of
-    address = home address). Each mobile network prefix becomes a binding of its own.
+    address = home address). Each mobile network prefix and IPv4 home address becomes a binding of its own.
     """
     found: list[Observed] = []
     for entry in entries:

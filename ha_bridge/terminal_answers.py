@@ -22,10 +22,10 @@ _ENTRY = re.compile(
     rb"hoa (\S+)(?: nonce \d+)? status (\S+)\n"
     rb" coa (\S+)(?: nonce \d+)? flags (\S+)[^\n]*\n"
     rb" local (\S+)[^\n]*\n"
-    rb" lifetime (\S+) / (-?\d+) seq (\d+)(?:(?!hoa |MNP:)[^\n])*\n"
-    rb"((?: MNP: \S+\n)*)"
+    rb" lifetime (\S+) / (-?\d+) seq (\d+)(?:(?!hoa |MNP:|IPv4-HoA:)[^\n])*\n"
+    rb"((?: (?:MNP|IPv4-HoA): \S+\n)*)"
 )
-_PREFIX = re.compile(rb" MNP: (\S+)")
+_PREFIX = re.compile(rb" (?:MNP|IPv4-HoA): (\S+)")
 _LEFT = re.compile(rb"-?\d+")
 _LEFT_UNKNOWN = (b"-", b"(error)", b"(broken)")
 

@@ -96,6 +96,17 @@ def test_live_registration_handover_and_removal() -> None:
 
 
 @pytest.mark.usefixtures("namespace")
+def test_live_ipv4_home_address() -> None:
+    watched = Watched().start()
+    encapsulated = f"10.99.0.100/32 encap seg6 mode encap.red segs {LINK_1} dev u0 proto 16"
+    ip("-4", "route", "add", *encapsulated.split())
+    watched.until(lambda: watched.care_of() == {"10.99.0.100": LINK_1})
+    assert within(watched.watch.confirmed) == {"10.99.0.100": LINK_1}
+    ip("-4", "route", "del", "10.99.0.100/32", "proto", "16")
+    watched.until(lambda: watched.care_of() == {})
+
+
+@pytest.mark.usefixtures("namespace")
 def test_other_routes_and_links_are_no_trigger() -> None:
     watched = Watched(keep_view=False).start()
     ip("-6", "route", "add", "2001:db8:5::/64", "via", "2001:db8:10::1", "dev", "u0")

@@ -71,6 +71,12 @@ def test_mobile_network_prefixes() -> None:
     ]
 
 
+def test_an_ipv4_home_address_is_a_binding_of_its_own() -> None:
+    shown = entry("2001:db8:99::100", "2001:db8:2::2") + " IPv4-HoA: 10.99.0.100\n"
+    (found,) = parse_binding_cache(shown.encode())
+    assert [each.home_address for each in offloadable([found], HOME_AGENT)] == ["2001:db8:99::100", "10.99.0.100"]
+
+
 def test_empty_cache() -> None:
     assert parse_binding_cache(capture("mipv6/vt-after-home.bin")) == []
 

@@ -10,7 +10,7 @@ from ha_bridge.kernel_watch import KernelWatch
 from tests.support.bridge import HOME_AGENT, HOME_PREFIX, enter_namespace
 from topologies.waiting import patient
 
-PREFIXES = [HOME_PREFIX, "2001:db8:aa::/48"]
+PREFIXES = [HOME_PREFIX, "2001:db8:aa::/48", "10.99.0.0/24"]
 NETNS = "hab-kernel"
 
 
