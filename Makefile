@@ -96,7 +96,7 @@ soak: setup ## let controller, switch and bridge run for an hour, and see that n
 demo: setup ## let a mobile node roam while its traffic leaves the home agent; KERNEL=vm: on an emulated stock kernel
 	scripts/as-root $(BIN)/python -m tools.demo $(if $(KERNEL),--kernel $(KERNEL)) $(DEMO)
 
-lab: setup ## run the whole system in Mininet, to play with: roam, kill, look; TOPO=single, nemo, mip4, proxy or dmm for other networks
+lab: setup ## run the whole system in Mininet, to play with: roam, kill, look; TOPO=single, nemo, mip4, proxy, dmm or dual for other networks
 	scripts/as-root $(BIN)/python -m tools.demo.lab $(TOPO) $(LAB)
 
 pages: setup ## write the pages of docs/ that are made from the programs, after a change of these

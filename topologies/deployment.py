@@ -74,8 +74,8 @@ class Deployment:
     home: ClassVar[str] = at.HOME_ADDRESS
     """What the controller has a binding for."""
     home_address: ClassVar[str] = at.HOME_ADDRESS
-    mobile_networks: ClassVar[tuple[str, ...]] = ()
-    """Prefixes of mobile networks, which lie outside the anchored prefix."""
+    further_prefixes: ClassVar[tuple[str, ...]] = ()
+    """Prefixes outside the anchored one that lead to the anchor, too: of mobile networks, of the other family."""
     correspondent: ClassVar[str] = at.CORRESPONDENT
     keys_file: ClassVar[str] = keys_of(at.HOME_ADDRESS)
     bridge_options: ClassVar[tuple[str, ...]] = ()
@@ -102,7 +102,7 @@ class Deployment:
         self.keys.touch(mode=0o600)
         self.keys.write_text(self.keys_file)
         dpids = {router: bed.network[router].dpid for router in self.routers}
-        self.anchored = (self.anchored_prefix, *self.mobile_networks)
+        self.anchored = (self.anchored_prefix, *self.further_prefixes)
         self.tokens = Tokens(bed.logs.parent, self.anchor, self.anchored, dpids, self.other_clients)
         self.client = Northbound(REST, Access(self.tokens.file(OPERATOR)))
 
@@ -331,6 +331,11 @@ class Deployment:
         answer.raise_for_status()
         found: dict[str, Any] = answer.json()
         return found
+
+    def binding_of(self, home_address: str) -> dict[str, Any] | None:
+        """Return the binding of a home address or mobile network as the controller lists it, None if there is none."""
+        (found,) = self.rest("GET", f"/v1/bindings?home_address={home_address}")["bindings"] or [None]
+        return dict(found) if found else None
 
 
 def event_time(match: re.Match[str]) -> float:

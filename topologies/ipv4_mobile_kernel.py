@@ -9,14 +9,13 @@ import fcntl
 import os
 import socket
 import struct
-import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from topologies.foreign_link import CARE_OF_RULE, CARE_OF_TABLE, ForeignLink
+from topologies.ip_command import run_ip
 from topologies.mobile_tunnels import TUNNEL_DEVICE
-from topologies.waiting import patient
 
 T = TypeVar("T")
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x1, 0x1000
@@ -24,7 +23,6 @@ IP_IN_IP = 4
 LARGEST = 65535
 TUNNEL_MTU = 1480
 BATCH = 64
-TIMEOUT = patient(60.0)  # seconds, for any one command
 
 
 class Ipv4MobileKernel:
@@ -45,10 +43,10 @@ class Ipv4MobileKernel:
         Path("/proc/sys/net/ipv4/conf/all/rp_filter").write_text("0")
         for interface in (self._home_link, *(link.interface for link in links), TUNNEL_DEVICE):
             Path(f"/proc/sys/net/ipv4/conf/{interface}/rp_filter").write_text("0")
-            _ip(f"-4 address flush dev {interface}")
+            run_ip(f"-4 address flush dev {interface}")
         Path(f"/proc/sys/net/ipv6/conf/{TUNNEL_DEVICE}/disable_ipv6").write_text("1")
-        _ip(f"link set {TUNNEL_DEVICE} up mtu {TUNNEL_MTU}")
-        _ip(f"address replace {self._home_address}/32 dev lo")
+        run_ip(f"link set {TUNNEL_DEVICE} up mtu {TUNNEL_MTU}")
+        run_ip(f"address replace {self._home_address}/32 dev lo")
 
     @property
     def tunnel(self) -> int:
@@ -61,29 +59,29 @@ class Ipv4MobileKernel:
         if self._raw is not None:
             self._raw.close()
             self._raw = None
-        _ip(f"route del default src {self._home_address}", may_fail=True)
-        _ip(f"route del {self._home_prefix} dev {self._home_link}", may_fail=True)
-        _ip(f"-4 rule del pref {CARE_OF_RULE}", may_fail=True)
+        run_ip(f"route del default src {self._home_address}", may_fail=True)
+        run_ip(f"route del {self._home_prefix} dev {self._home_link}", may_fail=True)
+        run_ip(f"-4 rule del pref {CARE_OF_RULE}", may_fail=True)
         if self._foreign is not None:
-            _ip(f"-4 address flush dev {self._foreign.interface}")
-            _ip(f"-4 route flush table {CARE_OF_TABLE}", may_fail=True)
+            run_ip(f"-4 address flush dev {self._foreign.interface}")
+            run_ip(f"-4 route flush table {CARE_OF_TABLE}", may_fail=True)
             self._foreign = None
 
     def come_home(self) -> None:
         """Move to the home link: the home agent is the default router, and there is no tunnel."""
         self.leave()
-        _ip(f"route replace {self._home_prefix} dev {self._home_link} src {self._home_address}")
-        _ip(f"route replace default via {self._home_agent} dev {self._home_link} src {self._home_address}")
+        run_ip(f"route replace {self._home_prefix} dev {self._home_link} src {self._home_address}")
+        run_ip(f"route replace default via {self._home_agent} dev {self._home_link} src {self._home_address}")
 
     def visit(self, link: ForeignLink) -> socket.socket:
         """Move to a foreign link: everything goes through the tunnel; return the socket of what comes out of it."""
         self.leave()
         self._foreign = link
-        _ip(f"address replace {link.care_of_address}/{link.prefix_length} dev {link.interface} noprefixroute")
-        _ip(f"route replace {link.network} dev {link.interface} table {CARE_OF_TABLE}")
-        _ip(f"route replace default via {link.gateway} dev {link.interface} table {CARE_OF_TABLE}")
-        _ip(f"-4 rule add from {link.care_of_address} lookup {CARE_OF_TABLE} pref {CARE_OF_RULE}")
-        _ip(f"route replace default dev {TUNNEL_DEVICE} src {self._home_address}")
+        run_ip(f"address replace {link.care_of_address}/{link.prefix_length} dev {link.interface} noprefixroute")
+        run_ip(f"route replace {link.network} dev {link.interface} table {CARE_OF_TABLE}")
+        run_ip(f"route replace default via {link.gateway} dev {link.interface} table {CARE_OF_TABLE}")
+        run_ip(f"-4 rule add from {link.care_of_address} lookup {CARE_OF_TABLE} pref {CARE_OF_RULE}")
+        run_ip(f"route replace default dev {TUNNEL_DEVICE} src {self._home_address}")
         self._raw = socket.socket(socket.AF_INET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, IP_IN_IP)
         self._raw.bind((link.care_of_address, 0))
         return self._raw
@@ -111,7 +109,7 @@ class Ipv4MobileKernel:
 
     def has_address(self) -> bool:
         """Return whether the current link still has its routes: they go when an interface goes down."""
-        return bool(_ip("-4 route show default"))
+        return bool(run_ip("-4 route show default"))
 
     def up(self) -> set[str]:
         """Return the names of the interfaces that carry packets now."""
@@ -122,7 +120,7 @@ class Ipv4MobileKernel:
     def teardown(self) -> None:
         """Remove all that was configured, the home address included."""
         self.leave()
-        _ip(f"address del {self._home_address}/32 dev lo", may_fail=True)
+        run_ip(f"address del {self._home_address}/32 dev lo", may_fail=True)
         if self._tun is not None:
             os.close(self._tun)
 
@@ -135,13 +133,6 @@ def _each(receive: Callable[[], T], handle: Callable[[T], None]) -> None:
             return
         except OSError:  # the link goes down this moment: its event is on the way
             return
-
-
-def _ip(command: str, may_fail: bool = False) -> str:
-    done = subprocess.run(["ip", *command.split()], capture_output=True, text=True, timeout=TIMEOUT)
-    if done.returncode and not may_fail:
-        raise OSError(f"ip {command}: {done.stderr.strip()}")
-    return done.stdout
 
 
 def _operstate(path: Path) -> str:

@@ -15,10 +15,10 @@ from pathlib import Path
 from hoaflow.arguments import argument, whole_seconds
 from hoaflow.mobile_ipv4 import wire
 from hoaflow.mobile_ipv4.authentication import SecurityAssociation, load_keys
-from hoaflow.mobile_ipv4.home_link import HomeLink
 from hoaflow.mobile_ipv4.messages import FOREVER, REGISTRATION_PORT, RegistrationRequest
 from hoaflow.mobility.authentication import KeyFileError
 from topologies.foreign_link import ForeignLink
+from topologies.ipv4_home import announce
 from topologies.ipv4_mobile_kernel import Ipv4MobileKernel
 from topologies.ipv4_registration import Outcome, Registration
 from topologies.link_follower import LinkFollower, report
@@ -85,14 +85,8 @@ class Ipv4MobileNode(LinkFollower):
         )
 
     def _advertise(self) -> None:
-        """Tell the home link that the home address is here: gratuitous ARP (RFC 5944, section 4.6)."""
-        home_link = HomeLink(self._home_link)
-        try:
-            home_link.announce(self._home_address)
-        except OSError as error:  # the home link went down again
-            report("advertisement-not-sent", reason=str(error))
-        finally:
-            home_link.close()
+        """Tell the home link that the home address is here."""
+        announce(self._home_link, self._home_address)
 
     def _move(self, target: str | None) -> None:
         now = time.monotonic()

@@ -11,30 +11,24 @@ from topologies import addresses as at
 from topologies.testbed import Testbed
 
 TABLE = "hoaflow_load"
-IPV6, IPV4 = "ip6", "ip"
-RULES = {
-    IPV6: """
-table ip6 {table} {{
+RULES = """
+table inet {table} {{
  counter data {{ }}
  chain arriving {{
   type filter hook prerouting priority -450;
-  iifname "{interface}" ip6 daddr {home} meta l4proto != 135 counter name data
-  iifname "{interface}" ip6 daddr {anchor} ip6 nexthdr 41 @th,48,8 != 135 counter name data
+  iifname "{interface}" {to_home} counter name data
+  iifname "{interface}" {tunnelled} counter name data
  }}
 }}
-""",
-    IPV4: """
-table ip {table} {{
- counter data {{ }}
- chain arriving {{
-  type filter hook prerouting priority -450;
-  iifname "{interface}" ip daddr {home} counter name data
-  iifname "{interface}" ip daddr {anchor} ip protocol 4 counter name data
- }}
-}}
-""",
+"""
+TO_HOME = {True: "ip6 daddr {home} meta l4proto != 135", False: "ip daddr {home}"}
+"""By whether the home address is IPv6."""
+TUNNELLED = {
+    (True, True): "ip6 daddr {anchor} ip6 nexthdr 41 @th,48,8 != 135",
+    (True, False): "ip6 daddr {anchor} ip6 nexthdr 4",
+    (False, False): "ip daddr {anchor} ip protocol 4",
 }
-"""By the anchor's family. Mobile IPv4's signalling is UDP to the anchor itself."""
+"""By whether anchor and home address are IPv6. Mobile IPv4's signalling is UDP to the anchor itself."""
 
 
 class AnchorLoad:
@@ -54,13 +48,17 @@ class AnchorLoad:
         the core. Raises ProcessError.
         """
         self._bed, self._node = bed, node or bed.topology.anchor
-        self._family = IPV6 if ":" in anchor else IPV4
-        interface = interface or f"{self._node}-core"
-        rules = RULES[self._family].format(table=TABLE, interface=interface, home=home, anchor=anchor)
+        families = ":" in anchor, ":" in home
+        rules = RULES.format(
+            table=TABLE,
+            interface=interface or f"{self._node}-core",
+            to_home=TO_HOME[families[1]].format(home=home),
+            tunnelled=TUNNELLED[families].format(anchor=anchor),
+        )
         bed.run("nft", "-f", "-", node=self._node, stdin=rules)
 
     def packets(self) -> int:
         """Return how many data packets reached the anchor since construction. Raises ProcessError."""
-        command = ["nft", "--json", "list", "counter", self._family, TABLE, "data"]
+        command = ["nft", "--json", "list", "counter", "inet", TABLE, "data"]
         answer = json.loads(self._bed.run(*command, node=self._node))
         return next(int(item["counter"]["packets"]) for item in answer["nftables"] if "counter" in item)

@@ -22,16 +22,16 @@ class Mip4Topo(RoamingTopo):
 
     def addHost(self, name: str, **facts: Any) -> str:
         """Add a node whose addresses and routes are given in IPv6."""
-        added: str = super().addHost(name, **_in_ipv4(facts))
+        added: str = super().addHost(name, **in_ipv4(facts))
         return added
 
     def addSwitch(self, name: str, **facts: Any) -> str:
         """Add a router or link whose addresses and routes are given in IPv6."""
-        added: str = super().addSwitch(name, **_in_ipv4(facts))
+        added: str = super().addSwitch(name, **in_ipv4(facts))
         return added
 
 
-def _in_ipv4(facts: dict[str, Any]) -> dict[str, Any]:
+def in_ipv4(facts: dict[str, Any]) -> dict[str, Any]:
     """Return the facts of a node with its addresses and routes in IPv4."""
     found = dict(facts)
     if "address" in found:

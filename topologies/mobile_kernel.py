@@ -13,7 +13,8 @@ from hoaflow.linux import LOCAL_TABLE
 from hoaflow.mobility.objects import RestoredSetting
 from hoaflow.mobility.packet_io import Guard, mobility_header_for
 from topologies.foreign_link import ForeignLink, attach, detach
-from topologies.kernel_settings import KernelSettings, take_over
+from topologies.ipv4_home import Ipv4Home, Ipv4Kernel
+from topologies.kernel_settings import OWNER, KernelSettings, take_over
 from topologies.mobile_tunnels import mobile_tunnel
 
 GUARD_TABLE = "hoaflow_mn"
@@ -26,9 +27,19 @@ class MobileKernel:
     """Configure a mobile node's kernel. Raises OSError, Seg6Error or NftError when the kernel refuses."""
 
     def __init__(
-        self, home_address: str, prefix_length: int, home_agent: str, home_link: str, networks: Sequence[str] = ()
+        self,
+        home_address: str,
+        prefix_length: int,
+        home_agent: str,
+        home_link: str,
+        networks: Sequence[str] = (),
+        ipv4: Ipv4Home | None = None,
     ) -> None:
-        """Take the prefixes of the mobile networks behind it; with any, it is a mobile router."""
+        """Take the prefixes of the mobile networks behind it; with any, it is a mobile router.
+
+        `ipv4`: its IPv4 home address, if it has one.
+        """
+        self._ipv4 = None if ipv4 is None else Ipv4Kernel(ipv4, home_agent, home_link, OWNER)
         self._home_address, self._prefix_length = home_address, prefix_length
         self._home_agent, self._home_link = home_agent, home_link
         self._settings = KernelSettings()
@@ -38,7 +49,7 @@ class MobileKernel:
         self._foreign: ForeignLink | None = None
         # A mobile router forwards what it decapsulates, a mobile node takes what is for itself.
         lookup_table = ALL_TABLES if networks else LOCAL_TABLE
-        self._tunnel = mobile_tunnel(home_agent, lookup_table)
+        self._tunnel = mobile_tunnel(home_agent, lookup_table, ipv4=ipv4 is not None)
 
     @property
     def tunnel(self) -> str:
@@ -55,7 +66,7 @@ class MobileKernel:
         self._guard.setup(
             local=[mobility_header_for(address) for address in (self._home_address, *addresses)],
             # The tunnel's far end is the home agent: anybody else's packets are none of ours.
-            arriving=[f"ip6 daddr {a} ip6 saddr != {self._home_agent} meta l4proto 41" for a in addresses],
+            arriving=[f"ip6 daddr {a} ip6 saddr != {self._home_agent} meta l4proto {{ 4, 41 }}" for a in addresses],
             leaving=[
                 f'oifname "{link.interface}" ip6 saddr {source}'
                 for link in links
@@ -64,6 +75,8 @@ class MobileKernel:
         )
         self._settings.address("replace", "lo", self._home_address, 128)
         self._settings.route("replace", dst="::/0", type="unreachable", priority=LAST_RESORT_METRIC)
+        if self._ipv4 is not None:
+            self._ipv4.setup()
         for link in links:
             self._foreign = link
             self.leave()  # what an earlier run may have left
@@ -75,6 +88,8 @@ class MobileKernel:
         if self._foreign is None:
             return
         link, self._foreign = self._foreign, None
+        if self._ipv4 is not None:
+            self._ipv4.leave(link.care_of_address)
         self._tunnel.close(link)
         detach(self._settings, link)
 
@@ -83,6 +98,13 @@ class MobileKernel:
         self.leave()
         self._settings.address("replace", self._home_link, self._home_address, self._prefix_length)
         self._settings.route("replace", dst="::/0", gateway=self._home_agent, oif=self._settings.index(self._home_link))
+        if self._ipv4 is not None:
+            self._ipv4.come_home()
+
+    def announce_ipv4(self) -> None:
+        """Tell the home link that the IPv4 home address is here, if there is one."""
+        if self._ipv4 is not None:
+            self._ipv4.announce()
 
     def visit(self, link: ForeignLink) -> None:
         """Move to a foreign link: care-of address on it, everything else through the tunnel."""
@@ -90,6 +112,8 @@ class MobileKernel:
         self._foreign = link
         attach(self._settings, link)
         self._tunnel.open(link)
+        if self._ipv4 is not None:
+            self._ipv4.visit(link.interface, link.care_of_address)
 
     def has_address(self) -> bool:
         """Return whether the current link still has its address: an interface loses it when it goes down."""
@@ -105,6 +129,8 @@ class MobileKernel:
     def teardown(self) -> None:
         """Remove all that was configured, the home address included, so that nothing leaks untunnelled."""
         self.leave()
+        if self._ipv4 is not None:
+            self._ipv4.teardown()
         self._settings.route("del", dst="::/0", type="unreachable", priority=LAST_RESORT_METRIC)
         self._settings.address("del", "lo", self._home_address, 128)
         self._guard.teardown()

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 from functools import partial
-from ipaddress import IPv6Address, IPv6Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from pathlib import Path
 
 from hoaflow.arguments import argument, ipv6_address, ipv6_prefix, whole_seconds
@@ -20,6 +20,7 @@ from hoaflow.mobility.authentication import KeyFileError, SecurityAssociation, l
 from hoaflow.mobility.messages import LIFETIME_UNIT, MAX_LIFETIME, BindingAcknowledgement
 from hoaflow.mobility.packet_io import PacketReceiver
 from topologies.foreign_link import ForeignLink
+from topologies.ipv4_home import Ipv4Home
 from topologies.link_follower import LinkFollower, report
 from topologies.mobile_kernel import MobileKernel
 from topologies.registration import Outcome, Registration
@@ -39,11 +40,16 @@ class MobileNode(LinkFollower):
         association: SecurityAssociation | None,
         networks: Sequence[str] = (),
         implicit: bool = False,
+        ipv4: Ipv4Home | None = None,
     ) -> None:
-        """Be a mobile router if there are mobile `networks` (prefixes); `implicit`: name none to the home agent."""
+        """Be a mobile router if there are mobile `networks` (prefixes); `implicit`: name none to the home agent.
+
+        Be a dual-stack node with an `ipv4` home address (RFC 5555).
+        """
         self._home_address, self._home_agent = str(home_address.ip), home_agent
         self._home_link, self._foreign_links, self._association = home_link, foreign_links, association
-        self._kernel = MobileKernel(self._home_address, home_address.network.prefixlen, home_agent, home_link, networks)
+        length = home_address.network.prefixlen
+        self._kernel = MobileKernel(self._home_address, length, home_agent, home_link, networks, ipv4)
         super().__init__(home_link, [link.interface for link in foreign_links], self._kernel)
         self._registration = Registration(
             self._home_address,
@@ -53,6 +59,7 @@ class MobileNode(LinkFollower):
             association,
             mobile_router=bool(networks),
             named_networks=() if implicit else tuple(networks),
+            ipv4_home_address=None if ipv4 is None else str(ipv4.address.ip),
         )
 
     def setup(self) -> None:
@@ -84,6 +91,7 @@ class MobileNode(LinkFollower):
     def _acknowledged(self, acknowledgement: BindingAcknowledgement) -> None:
         outcome = self._registration.acknowledged(acknowledgement, time.monotonic())
         if outcome is Outcome.DEREGISTERED:
+            self._kernel.announce_ipv4()
             advertise(self._home_link, self._home_address)
         report_outcome(acknowledgement, outcome)
 
@@ -135,6 +143,13 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--implicit", action="store_true", help="leave it to the home agent which mobile networks this node has"
     )
+    options.add_argument(
+        "--ipv4-home-address",
+        metavar="ADDRESS/LENGTH,GATEWAY",
+        type=argument(_ipv4_home),
+        help="have an IPv4 home address, too (RFC 5555), with the length of the home link's IPv4 prefix and the "
+        "default router there",
+    )
     how = options.add_mutually_exclusive_group(required=True)
     how.add_argument("--keys", type=Path, metavar="FILE", help="TOML file with its key, such as the home agent's")
     how.add_argument("--insecure", action="store_true", help="send Binding Updates without authentication")
@@ -146,6 +161,11 @@ def parser() -> argparse.ArgumentParser:
 
 def _home_address(text: str) -> IPv6Interface:
     return IPv6Interface(text if "/" in text else f"{text}/64")
+
+
+def _ipv4_home(text: str) -> Ipv4Home:
+    address, _, gateway = text.partition(",")
+    return Ipv4Home(IPv4Interface(address), IPv4Address(gateway))
 
 
 def _foreign_link(text: str) -> ForeignLink:
@@ -186,6 +206,7 @@ def main(argv: list[str] | None = None) -> int:
         association,
         arguments.mobile_network,
         arguments.implicit,
+        arguments.ipv4_home_address,
     )
     return node.serve()
 

@@ -101,10 +101,12 @@ def kernel_has_ip6tnl() -> bool:
 
 
 def mobile_tunnel(
-    home_agent: str, lookup_table: int = LOCAL_TABLE, table: int = MAIN_TABLE
+    home_agent: str, lookup_table: int = LOCAL_TABLE, table: int = MAIN_TABLE, ipv4: bool = False
 ) -> Seg6Tunnel | Ip6tnlTunnel:
     """Return the tunnel to a home agent that this kernel can have, closed.
 
     `lookup_table` routes what seg6 decapsulates; packets routed by `table` take the tunnel.
+    `ipv4`: it is to carry IPv4, too, which seg6 does.
     """
-    return Ip6tnlTunnel(home_agent, table) if kernel_has_ip6tnl() else Seg6Tunnel(home_agent, lookup_table, table)
+    devices = not ipv4 and kernel_has_ip6tnl()
+    return Ip6tnlTunnel(home_agent, table) if devices else Seg6Tunnel(home_agent, lookup_table, table)

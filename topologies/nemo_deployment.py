@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Deploy hoaflow and Mobile IPv6 on the topology `nemo`: the mobile node is a mobile router."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from topologies import addresses as at
 from topologies.deployment import Deployment
@@ -10,7 +10,7 @@ from topologies.deployment import Deployment
 class NemoDeployment(Deployment):
     """Run a mobile router in node `mn`."""
 
-    mobile_networks: ClassVar[tuple[str, ...]] = (at.MOBILE_NETWORK,)
+    further_prefixes: ClassVar[tuple[str, ...]] = (at.MOBILE_NETWORK,)
 
     def anchor_options(self) -> list[str]:
         """Return the option that lets the mobile router have its network."""
@@ -21,8 +21,3 @@ class NemoDeployment(Deployment):
     def mobile_node_options(self) -> list[str]:
         """Return the option that makes it a mobile router."""
         return ["--mobile-network", at.MOBILE_NETWORK]
-
-    def binding_of(self, home_address: str) -> dict[str, Any] | None:
-        """Return the binding of a home address or mobile network as the controller reports it, else None."""
-        (found,) = self.rest("GET", f"/v1/bindings?home_address={home_address}")["bindings"] or [None]
-        return dict(found) if found else None

@@ -4,7 +4,7 @@
 from enum import Enum
 
 from hoaflow.mobility.authentication import SecurityAssociation
-from hoaflow.mobility.messages import BindingAcknowledgement, BindingUpdate, Status
+from hoaflow.mobility.messages import BindingAcknowledgement, BindingUpdate, Ipv4AddressStatus, Status
 from hoaflow.sequence import is_newer, next_sequence
 
 INITIAL_TIMEOUT = 1.0
@@ -39,15 +39,18 @@ class Registration:
         association: SecurityAssociation | None,
         mobile_router: bool = False,
         named_networks: tuple[str, ...] = (),
+        ipv4_home_address: str | None = None,
     ) -> None:
         """Start without a binding; ask for `lifetime` seconds, number from after `sequence`.
 
-        A mobile router names its networks in explicit mode, and none in implicit mode.
+        A mobile router names its networks in explicit mode, and none in implicit mode. A dual-stack node has an
+        `ipv4_home_address`.
         """
         self._home_address, self._home_agent = home_address, home_agent
         self._lifetime, self._sequence = lifetime, sequence
         self._association = association
         self._mobile_router, self._named_networks = mobile_router, named_networks
+        self._ipv4_home_address = ipv4_home_address
         self._care_of_address: str | None = None  # None: no link
         self._released = False
         self._outstanding: BindingUpdate | None = None
@@ -101,6 +104,7 @@ class Registration:
             lifetime=0 if self._ending() else self._lifetime,
             mobile_router=self._mobile_router,
             mobile_networks=() if self._ending() else self._named_networks,
+            ipv4_home_address=None if self._ending() else self._ipv4_home_address,
         )
         self._sent_at, self._due = now, now + self._timeout
         return self._outstanding
@@ -130,7 +134,11 @@ class Registration:
                 return Outcome.DEREGISTERED
             return self._retry_later(now)
         # Without flag R, the home agent serves mobile nodes only (RFC 3963, section 5.3).
-        if not acknowledgement.accepted or (self._mobile_router and not acknowledgement.mobile_router):
+        # Its packets would be lost in a tunnel without its IPv4 home address, so a dual-stack node tries again, too.
+        ipv4 = acknowledgement.ipv4
+        lacks_ipv4 = self._ipv4_home_address is not None and (ipv4 is None or ipv4.status != Ipv4AddressStatus.ACCEPTED)
+        lacks_networks = self._mobile_router and not acknowledgement.mobile_router
+        if not acknowledgement.accepted or lacks_networks or lacks_ipv4:
             return self._retry_later(now)
         # Counted from when the update was sent: never longer than the home agent counts.
         self.expires = self._sent_at + acknowledgement.lifetime

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from ipaddress import IPv6Address
+from ipaddress import IPv4Interface, IPv6Address
 from pathlib import Path
 
 from hoaflow.home_agent.advertising import Advertising
@@ -27,6 +27,7 @@ from hoaflow.home_agent.cache import (
 from hoaflow.home_agent.declaration import declaration
 from hoaflow.home_agent.discovery import Discovery
 from hoaflow.home_agent.home_link import HomeLink
+from hoaflow.home_agent.ipv4_home_link import Ipv4HomeLink
 from hoaflow.home_agent.mobile_networks import MobileNetworks
 from hoaflow.home_agent.persistence import Persistence
 from hoaflow.home_agent.pods.keys import Shared
@@ -59,7 +60,10 @@ LOG = Log("home-agent")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The command line's settings, already checked by `hoaflow.home_agent.settings`."""
+    """The command line's settings, already checked by `hoaflow.home_agent.settings`.
+
+    `ipv4`: the home agent's IPv4 address on the home link, with the length of the prefix, if it serves IPv4.
+    """
 
     policy: Policy
     home_link: str
@@ -68,6 +72,7 @@ class Settings:
     shared: Shared | None
     metrics: tuple[str, int] | None
     advertising: Advertising | None
+    ipv4: IPv4Interface | None = None
 
 
 class HomeAgent(Service):
@@ -83,6 +88,7 @@ class HomeAgent(Service):
         self._shared = shared
         self._serving: Serving | None = None
         self._discovery: Discovery | None = None
+        self._ipv4: Ipv4HomeLink | None = None
         self._persistence = shared or Persistence(settings.journal)
         self._cache = BindingCache(settings.policy, self._persistence.sequences)
         self._answers: list[Acknowledge] = []
@@ -95,10 +101,13 @@ class HomeAgent(Service):
         settings = self._settings
         address = settings.policy.home_agent
         self.lock()
-        self._tunnels = Tunnels(address)
+        self._tunnels = Tunnels(address, ipv4=settings.ipv4 is not None)
         self.undo.callback(self._tunnels.close)
         self._home_link = HomeLink(settings.home_link, address)
         self.undo.callback(self._home_link.close)
+        if settings.ipv4 is not None:
+            self._ipv4 = Ipv4HomeLink(settings.home_link, settings.ipv4, self._tunnels)
+            self.undo.callback(self._ipv4.close)
         policy = settings.policy
         self._networks = MobileNetworks(policy.mobile_networks, settings.home_link, self._tunnels)
         counters = TunnelCounters(address) if settings.metrics is not None else None
@@ -119,7 +128,15 @@ class HomeAgent(Service):
             )
             self.undo.callback(self._discovery.close)
         wanted = declaration(
-            policy, self._tunnels, self._home_link, self._networks, counters, self._rebind, gate, self._discovery
+            policy,
+            self._tunnels,
+            self._home_link,
+            self._networks,
+            counters,
+            self._rebind,
+            gate,
+            self._discovery,
+            self._ipv4,
         )
         self.declare(wanted, lambda: self._tunnels.ports)
         # Never read (see Guard), but /proc/net/raw6 then shows that somebody receives Mobility Headers here.
@@ -277,6 +294,7 @@ class HomeAgent(Service):
             self._networks.tunnel(binding.home_address, binding.mobile_networks, binding.care_of_address)
             for address in sorted(defended):
                 self._home_link.defend(address)
+            self._follow_ipv4(binding.home_address, binding)
 
         if (failure := self.upkeep.apply(install)) is not None:
             LOG.error("binding-failed", home_address=binding.home_address, reason=failure)
@@ -302,6 +320,7 @@ class HomeAgent(Service):
                 self._home_link.release(address)
             self._tunnels.untunnel(binding.home_address)
             self._networks.untunnel(binding.home_address)
+            self._follow_ipv4(binding.home_address, None)
 
         if (failure := self.upkeep.apply(remove)) is not None:
             LOG.error("removal-failed", home_address=binding.home_address, reason=failure, action="retry")
@@ -309,6 +328,16 @@ class HomeAgent(Service):
         self._cache.removed(binding.home_address)
         LOG.info("binding-removed", home_address=binding.home_address, reason=reason)
         self._persistence.record(self._cache, binding.home_address)
+
+    def _follow_ipv4(self, home_address: str, binding: Binding | None) -> None:
+        """Have the kernel tunnel the IPv4 home address that a mobile node may have, if its binding has it."""
+        address = self._settings.policy.ipv4.of(home_address)
+        if self._ipv4 is None or address is None:
+            return
+        if binding is None or binding.ipv4_home_address is None:
+            self._ipv4.untunnel(address)
+        else:
+            self._ipv4.tunnel(address, binding.care_of_address)
 
     def _answer(self) -> None:
         """Send the acknowledgements that are due, after one wait for the disk, or for etcd.

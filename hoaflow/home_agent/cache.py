@@ -15,11 +15,12 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from ipaddress import IPv6Address, IPv6Network
 
+from hoaflow.home_agent.ipv4_home_addresses import NO_IPV4_HOME_ADDRESSES, Ipv4HomeAddresses
 from hoaflow.home_agent.prefix_table import NO_MOBILE_NETWORKS, PrefixTable
 from hoaflow.mobility.authentication import SecurityAssociation
 from hoaflow.mobility.entries import Entries
 from hoaflow.mobility.home_agent_discovery import home_agents_anycast
-from hoaflow.mobility.messages import LIFETIME_UNIT, BindingUpdate, Status
+from hoaflow.mobility.messages import LIFETIME_UNIT, BindingUpdate, Ipv4AddressAcknowledgement, Status
 from hoaflow.sequence import is_newer
 
 DAD_SECONDS = 1.0
@@ -46,6 +47,7 @@ class Policy:
     max_bindings: int
     keys: Mapping[str, SecurityAssociation] | None
     mobile_networks: PrefixTable = NO_MOBILE_NETWORKS
+    ipv4: Ipv4HomeAddresses = NO_IPV4_HOME_ADDRESSES
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class Binding:
 
     `update` is the latest accepted Binding Update, `lifetime` what was granted, in seconds. `due` is when the state
     ends: duplicate address detection is over, the lifetime expires, or a removal is tried again. `mobile_networks` are
-    the prefixes of a mobile router's networks.
+    the prefixes of a mobile router's networks, `ipv4_home_address` that of a dual-stack mobile node (RFC 5555).
     """
 
     update: BindingUpdate
@@ -62,6 +64,7 @@ class Binding:
     lifetime: int
     due: float
     mobile_networks: tuple[str, ...] = ()
+    ipv4_home_address: str | None = None
 
     @property
     def home_address(self) -> str:
@@ -98,13 +101,17 @@ class StartDad:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledge:
-    """Answer an update. `lifetime` is in seconds; `association` authenticates the answer."""
+    """Answer an update. `lifetime` is in seconds; `association` authenticates the answer.
+
+    `ipv4`: what is said about the IPv4 home address, if the update is accepted and asks for one.
+    """
 
     update: BindingUpdate
     status: Status
     sequence: int
     lifetime: int
     association: SecurityAssociation | None
+    ipv4: Ipv4AddressAcknowledgement | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +287,8 @@ class BindingCache:
         return router is not None
 
     def _binding(self, update: BindingUpdate, state: State, lifetime: int, due: float) -> Binding:
-        return Binding(update, state, lifetime, due, self._policy.mobile_networks.networks(update))
+        policy = self._policy
+        return Binding(update, state, lifetime, due, policy.mobile_networks.networks(update), policy.ipv4.given(update))
 
     def _register(self, update: BindingUpdate, now: float) -> list[Action]:
         previous = self._bindings.get(update.home_address)
@@ -319,7 +327,8 @@ class BindingCache:
 
     def _answer(self, update: BindingUpdate, status: Status, lifetime: int = 0) -> Acknowledge:
         association = self._policy.keys[update.home_address] if self._policy.keys is not None else None
-        return Acknowledge(update, status, update.sequence, lifetime, association)
+        ipv4 = self._policy.ipv4.answer(update) if status is Status.ACCEPTED else None
+        return Acknowledge(update, status, update.sequence, lifetime, association, ipv4)
 
 
 def routable_unicast(address: IPv6Address) -> bool:

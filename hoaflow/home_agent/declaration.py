@@ -6,6 +6,7 @@ from collections.abc import Callable
 from hoaflow.home_agent.cache import Policy
 from hoaflow.home_agent.discovery import Discovery
 from hoaflow.home_agent.home_link import AnnouncedMac, Bound, HomeLink, LinkLocalAddress
+from hoaflow.home_agent.ipv4_home_link import Ipv4HomeLink
 from hoaflow.home_agent.mobile_networks import MobileNetworks
 from hoaflow.home_agent.pods.serving import Gate
 from hoaflow.mobility.binding_objects import ProxyEntries
@@ -31,6 +32,7 @@ def declaration(
     rebind: Callable[[], None],
     gate: Gate | None = None,
     discovery: Discovery | None = None,
+    ipv4: Ipv4HomeLink | None = None,
 ) -> list[Declared]:
     """Return the declared objects in the order in which they are made.
 
@@ -40,7 +42,7 @@ def declaration(
     `counted` counts the tunnels' load, if anything does. `rebind` moves our sockets to a new home link.
 
     `gate`: that of a pod that owns the address, where there are several pods. `discovery`: has the home agents' anycast
-    address, where this home agent advertises itself.
+    address, where this home agent advertises itself. `ipv4`: the home link of IPv4, if it has any.
     """
     guard = Guard(GUARD_TABLE).ruleset(
         [mobility_header_for(policy.home_agent), home_address_option_for(policy.home_agent)]
@@ -70,5 +72,6 @@ def declaration(
         networks,
         ProxyEntries(home_link),
         AnnouncedMac(home_link),
-        tunnels.care_of_address_routes(),
+        *([] if ipv4 is None else ipv4.declaration()),
+        *tunnels.links(),
     ]

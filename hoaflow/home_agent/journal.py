@@ -11,6 +11,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -167,8 +168,11 @@ def encoded(record: Record) -> str:
     if record.update is not None:
         update = asdict(record.update)
         del update["authentication"], update["home_address"]
-        if not record.update.mobile_router:  # so that versions that know no mobile routers read it, too
+        # So that versions read it, too, that know no mobile routers or no IPv4 home addresses.
+        if not record.update.mobile_router:
             del update["mobile_router"], update["mobile_networks"]
+        if record.update.ipv4_home_address is None:
+            del update["ipv4_home_address"], update["ipv4_prefix"]
         content |= {"update": update, "lifetime": record.lifetime, "expires": round(record.expiry.epoch, 3)}
         content |= {"boot": record.expiry.boot, "boottime": round(record.expiry.boottime, 3)}
     return json.dumps(content, separators=(",", ":"))
@@ -191,6 +195,7 @@ def decoded(text: bytes | str) -> Record:
         sequence=_number(update.sequence, 0xFFFF),
         lifetime=_number(update.lifetime, MAX_LIFETIME),
         mobile_networks=tuple(canonical_prefix(each) for each in update.mobile_networks),
+        ipv4_home_address=update.ipv4_home_address and str(IPv4Address(update.ipv4_home_address)),
         authentication=None,
     )
     expiry = Timestamp(_time(content["expires"]), _time(content.get("boottime", 0.0)), str(content.get("boot", "")))

@@ -2,21 +2,23 @@
 """Keep the table of mobile networks that mobile routers may have (RFC 3963, sections 6.1.2 and 6.2)."""
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from ipaddress import IPv6Address, IPv6Network
 from itertools import pairwise
 from pathlib import Path
+from typing import TypeVar
 
 from hoaflow.addresses import canonical_ipv6_address, parse_prefix, why_not_global_unicast
 from hoaflow.errors import HoaflowError
 from hoaflow.mobility.messages import BindingUpdate, Status
 
+T = TypeVar("T")
 LONGEST_PREFIX = 126
 """Bits: room for the mobile router and a node."""
 
 
 class PrefixTableError(HoaflowError, ValueError):
-    """The file of mobile networks is unusable. The text says what is wrong and what was expected."""
+    """A file of what mobile nodes may have is unusable. The text says what is wrong and what was expected."""
 
 
 class PrefixTable:
@@ -62,26 +64,39 @@ class PrefixTable:
 NO_MOBILE_NETWORKS = PrefixTable({})
 
 
-def load_prefix_table(path: Path, home_prefix: IPv6Network) -> PrefixTable:
-    """Read the file: TOML, home addresses with a list of prefixes each. Raises PrefixTableError."""
+def load_by_home_address(path: Path, home_prefix: IPv6Network, entry: Callable[[object], T]) -> dict[str, T]:
+    """Read a file: TOML, home addresses with what `entry` makes an entry of, or raises ValueError.
+
+    Raises PrefixTableError.
+    """
     try:
         content = tomllib.loads(path.read_text())
     except OSError as error:
         raise PrefixTableError(f"{path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:  # tomllib's own, bad UTF-8, integers too long, nesting too deep
         raise PrefixTableError(f"{path}: not TOML: {error}") from error
-    table: dict[str, tuple[str, ...]] = {}
-    for name, prefixes in content.items():
+    table: dict[str, T] = {}
+    for name, value in content.items():
         where = f'{path}: "{name}"'
         try:
             address = canonical_ipv6_address(name)
             if IPv6Address(address) not in home_prefix:
                 raise PrefixTableError(f"{where}: not in the home prefix {home_prefix}")
-            if not isinstance(prefixes, list) or not prefixes:
-                raise PrefixTableError(f"{where}: expected a list of prefixes, got {prefixes!r}")
-            table[address] = tuple(_prefix(text, home_prefix) for text in prefixes)
+            table[address] = entry(value)
         except ValueError as error:
             raise error if isinstance(error, PrefixTableError) else PrefixTableError(f"{where}: {error}") from error
+    return table
+
+
+def load_prefix_table(path: Path, home_prefix: IPv6Network) -> PrefixTable:
+    """Read the file: TOML, home addresses with a list of prefixes each. Raises PrefixTableError."""
+
+    def prefixes(value: object) -> tuple[str, ...]:
+        if not isinstance(value, list) or not value:
+            raise ValueError(f"expected a list of prefixes, got {value!r}")
+        return tuple(_prefix(text, home_prefix) for text in value)
+
+    table = load_by_home_address(path, home_prefix, prefixes)
     # Sorted, a prefix comes right before the first that lies in it.
     for one, other in pairwise(sorted(IPv6Network(prefix) for own in table.values() for prefix in own)):
         if one.overlaps(other):

@@ -35,6 +35,7 @@ class Replies:
             status=action.status,
             lifetime=action.lifetime,
             mobile_router=update.mobile_router and action.status is not Status.MOBILE_ROUTER_NOT_PERMITTED,
+            ipv4=action.ipv4,
         )
         if action.status is Status.AUTHENTICATION_FAILED and not self._errors_allowed.take(time.monotonic()):
             self._counts.drop("acknowledgements_suppressed", "to %s", update.source)

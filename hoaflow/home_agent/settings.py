@@ -3,7 +3,15 @@
 
 import argparse
 import socket
-from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, IPv6Network, NetmaskValueError
+from ipaddress import (
+    AddressValueError,
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    NetmaskValueError,
+)
 from pathlib import Path
 
 from hoaflow import logs, metrics
@@ -13,6 +21,7 @@ from hoaflow.etcd.errors import EtcdAccessError
 from hoaflow.home_agent.advertising import HIGHEST_PREFERENCE, LONGEST_INTERVAL, Advertising
 from hoaflow.home_agent.agent import Settings
 from hoaflow.home_agent.cache import Policy
+from hoaflow.home_agent.ipv4_home_addresses import NO_IPV4_HOME_ADDRESSES, load_ipv4_home_addresses
 from hoaflow.home_agent.pods.keys import Shared
 from hoaflow.home_agent.prefix_table import NO_MOBILE_NETWORKS, load_prefix_table
 from hoaflow.mobile_ipv4 import agent as mobile_ipv4
@@ -53,6 +62,9 @@ With mipv4, a table may also have algorithm = "hmac-sha256" in place of "hmac-md
 The file of --mobile-networks:
   "2001:db8:99::100" = ["2001:db8:aa:1::/64", "2001:db8:aa:2::/64"]
 
+The file of --ipv4-home-addresses:
+  "2001:db8:99::100" = "10.99.0.100"
+
 exit status: 0 after SIGTERM or SIGINT, 1 if it can't start, 2 if an option is
 wrong or a file is unusable
 """
@@ -62,8 +74,8 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     options = argparse.ArgumentParser(
         prog="hoaflow-ha",
-        description="Run a home agent (RFC 6275; of IPv4: RFC 5944) for one home link. It needs root, runs in the "
-        "current network namespace, and forwards packets between the home link and all other links.",
+        description="Run a home agent (RFC 6275, RFC 5555; of IPv4: RFC 5944) for one home link. It needs root, runs "
+        "in the current network namespace, and forwards packets between the home link and all other links.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -94,6 +106,18 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="prefixes that mobile routers may have (RFC 3963), by their home addresses, in TOML as below; without it, "
         "mobile routers are refused with status 140",
+    )
+    options.add_argument(
+        "--ipv4-home-agent",
+        metavar="ADDRESS/LENGTH",
+        help="serve IPv4 home addresses, too (RFC 5555): the home agent's IPv4 address on the home link, and the "
+        "length of the prefix there, as 10.99.0.1/24; it needs --ipv4-home-addresses",
+    )
+    options.add_argument(
+        "--ipv4-home-addresses",
+        type=Path,
+        metavar="FILE",
+        help="the IPv4 home addresses that mobile nodes may have, by their home addresses, in TOML as below",
     )
     add_console(options, "virtual terminal")
     options.add_argument(
@@ -175,15 +199,15 @@ def _add_advertising(options: argparse.ArgumentParser) -> None:
 def check_mipv4(arguments: argparse.Namespace) -> mobile_ipv4.Settings:
     """Check the options of Mobile IPv4 and turn them into settings. Raises SettingsError, KeyFileError."""
     _check_common(arguments)
-    for option in ("insecure", "mobile_networks", "journal", "cache", "advertise", *etcd.NAMES):
+    unfit = ("insecure", "mobile_networks", "journal", "cache", "advertise", "ipv4_home_agent", "ipv4_home_addresses")
+    for option in (*unfit, *etcd.NAMES):
         if getattr(arguments, option):
             raise SettingsError(f"--{option.replace('_', '-')}: not with --protocol {MIPV4}")
     try:
         prefix = IPv4Network(arguments.home_prefix)
     except ValueError as error:
         raise SettingsError(f"--home-prefix: expected an IPv4 prefix such as 10.99.0.0/24: {error}") from error
-    if not 3 <= prefix.prefixlen <= 30 or prefix.is_multicast or prefix.is_link_local or prefix.is_loopback:
-        raise SettingsError(f"--home-prefix: expected the prefix of a link, unicast, got {prefix}")
+    _check_ipv4_link("--home-prefix", prefix)
     try:
         address = IPv4Address(arguments.home_agent)
     except ValueError as error:
@@ -224,15 +248,38 @@ def check(arguments: argparse.Namespace) -> Settings:
     networks = NO_MOBILE_NETWORKS
     if arguments.mobile_networks is not None:
         networks = load_prefix_table(arguments.mobile_networks, prefix)
+    own, ipv4 = _ipv4(arguments), NO_IPV4_HOME_ADDRESSES
+    if own is not None:
+        ipv4 = load_ipv4_home_addresses(arguments.ipv4_home_addresses, prefix, own)
     return Settings(
-        policy=Policy(home_agent, prefix, arguments.max_lifetime, arguments.max_bindings, keys, networks),
+        policy=Policy(home_agent, prefix, arguments.max_lifetime, arguments.max_bindings, keys, networks, ipv4),
         home_link=arguments.home_link,
         console=console(arguments),
         journal=arguments.journal,
         shared=_shared(arguments),
         metrics=arguments.metrics,
         advertising=_advertising(arguments, prefix),
+        ipv4=own,
     )
+
+
+def _ipv4(arguments: argparse.Namespace) -> IPv4Interface | None:
+    """Return the home agent's IPv4 address, None if it serves IPv6 only."""
+    text = arguments.ipv4_home_agent
+    if (text is None) is not (arguments.ipv4_home_addresses is None):
+        raise SettingsError("--ipv4-home-agent, --ipv4-home-addresses: expected both or neither")
+    if text is None:
+        return None
+    if arguments.cache is not None:
+        raise SettingsError("--cache: not with --ipv4-home-agent, as an IPv4 address does not move between pods")
+    try:
+        own = IPv4Interface(text)
+    except ValueError as error:
+        raise SettingsError(f"--ipv4-home-agent: expected ADDRESS/LENGTH such as 10.99.0.1/24: {error}") from error
+    _check_ipv4_link("--ipv4-home-agent", own.network)
+    if own.ip in (own.network.network_address, own.network.broadcast_address):
+        raise SettingsError(f"--ipv4-home-agent: {own.ip} is no host address in the prefix {own.network}")
+    return own
 
 
 def _advertising(arguments: argparse.Namespace, prefix: IPv6Network) -> Advertising | None:
@@ -269,6 +316,11 @@ def _check_common(arguments: argparse.Namespace) -> None:
         raise SettingsError(
             f"--home-link: no interface {arguments.home_link!r} here; there are: {', '.join(sorted(names))}"
         )
+
+
+def _check_ipv4_link(option: str, prefix: IPv4Network) -> None:
+    if not 3 <= prefix.prefixlen <= 30 or prefix.is_multicast or prefix.is_link_local or prefix.is_loopback:
+        raise SettingsError(f"{option}: expected the prefix of a link, unicast, got {prefix}")
 
 
 def _prefix(text: str) -> IPv6Network:

@@ -8,7 +8,7 @@ from hoaflow.mobility.terminal_server import unshortened
 
 
 def render(binding: Binding, home_agent: str, link: str, tunnel: str, now: float, verbose: bool, fancy: bool) -> str:
-    """Render one entry of the binding cache as UMIP does."""
+    """Render one entry of the binding cache as UMIP does, with a line of our own for an IPv4 home address."""
     update, nonce = binding.update, " nonce 0" if verbose else ""
     underline, bold, plain = ("\x1b[1;4m", "\x1b[1m", "\x1b[0m") if fancy else ("", "", "")
     flags = "".join(
@@ -21,6 +21,8 @@ def render(binding: Binding, home_agent: str, link: str, tunnel: str, now: float
     )
     networks = (prefix.split("/") for prefix in binding.mobile_networks)
     more = "".join(f" MNP: {unshortened(network)}/{length}\n" for network, length in networks)
+    if binding.ipv4_home_address is not None:
+        more += f" IPv4-HoA: {binding.ipv4_home_address}\n"
     left = str(math.floor(binding.due - now)) if binding.state is State.REGISTERED else "-"
     extra = f" tunnel {tunnel} link {link}" if verbose else ""
     # No Mobile Prefix Advertisements are sent here: show mpa as UMIP does before its first one.

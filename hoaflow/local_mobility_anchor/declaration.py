@@ -26,5 +26,5 @@ def declaration(address: str, home_prefixes: Iterable[str], tunnels: Tunnels) ->
         *map(UnreachablePrefix, home_prefixes),
         *tunnels.declaration(),
         Rule(None, PREFIX_RULE_PREFERENCE, PREFIX_TABLE),
-        tunnels.care_of_address_routes(),
+        *tunnels.links(),
     ]

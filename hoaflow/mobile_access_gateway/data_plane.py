@@ -261,11 +261,11 @@ class DataPlane:
             raise LinkError(f"route {prefix} encapsulated to {self._anchor}: {reason}")
 
 
-def _leading_to(actual: ActualState, interface: str) -> HostRoute:
+def _leading_to(actual: ActualState, _prefix: str, interface: str) -> HostRoute:
     return HostRoute(OWNER, METRIC, actual.link(None, interface).number)
 
 
-def _encapsulating(actual: ActualState, anchor: str) -> HostRoute:
+def _encapsulating(actual: ActualState, _prefix: str, anchor: str) -> HostRoute:
     return HostRoute(OWNER, DEFAULT_METRIC, actual.link(None, EXIT).number, encap=encapsulation(anchor))
 
 

@@ -21,9 +21,9 @@ import struct
 from collections.abc import Iterable, Mapping
 
 from hoaflow.addresses import parse_address
-from hoaflow.linux import AF_INET, AF_INET6, MAIN_TABLE, RTA_METRICS, RTA_OIF, RTA_PRIORITY, RTA_VIA, RTAX_MTU
-from hoaflow.mobility.binding_objects import OWNER, AcceptedPairs, HostRoute, HostRoutes, RouteMaker, summary
-from hoaflow.mobility.hairpin import ENTRY, ENTRY_MAC, EXIT, EXIT_ADDRESS, EXIT_MAC, tunnel_mtu
+from hoaflow.linux import AF_INET, AF_INET6, MAIN_TABLE, RTA_METRICS, RTA_OIF, RTA_PRIORITY, RTAX_MTU
+from hoaflow.mobility.binding_objects import OWNER, AcceptedPairs, HostRoute, HostRoutes, RouteMaker, next_hop, summary
+from hoaflow.mobility.hairpin import ENTRY, ENTRY_MAC, EXIT, EXIT_ADDRESS, EXIT_MAC, ipv4_exit, tunnel_mtu
 from hoaflow.mobility.objects import LocalRule
 from hoaflow.mobility.routes import CareOfAddressRoutes
 from hoaflow.tunnel.actual_state import ActualState, MissingParent
@@ -33,7 +33,7 @@ from hoaflow.tunnel.icmp_errors import TunnelPacketError
 from hoaflow.tunnel.links import LinkError
 from hoaflow.tunnel.local_decapsulation import DECAPSULATION_TABLE, LOCAL_RULE_PREFERENCE, TUNNEL_RULE_PREFERENCE
 from hoaflow.tunnel.nft_table import Table
-from hoaflow.tunnel.objects import FixedNeighbour, Free, IpAddress, Mac, Mtu, NftTable, NoOffloads, Setting, Up, Veth
+from hoaflow.tunnel.objects import FixedNeighbour, Free, Mac, Mtu, NftTable, NoOffloads, Setting, Up, Veth
 from hoaflow.tunnel.routing import OnlyRoutes, Route, Rule
 from hoaflow.tunnel.rtnetlink import attribute
 from hoaflow.tunnel.spoofing_filter import IPV4, IPV4_MARK, Counters, SpoofingFilter
@@ -43,8 +43,6 @@ from hoaflow.tunnel.tunnel_filter import TunnelMaps, TunnelProgram
 IPV4_HEADER = 20
 ANY_SIZE = 65535
 """Octets: the hairpin carries tunnel packets of any size; home addresses' routes have the MTU of the tunnels."""
-DUMMY_ADDRESS = "192.0.0.8"
-"""The loose check of sources accepts nothing on an interface without an IPv4 address (RFC 7600: the dummy address)."""
 FAMILY, TABLE = "ip", "hoaflow_ha_marks"
 # The program goes by marks, and leaves alone what has any other. So what enters the hairpin has none, except tunnel
 # packets from mobile nodes; and what has left it none of its tunnel's, as it may enter once more, to a mobile node.
@@ -157,7 +155,7 @@ class Tunnels:
     def _put(self, home_addresses: Iterable[str]) -> None:
         with ActualState() as actual:
             mtu = tunnel_mtu(actual, IPV4_HEADER)
-        common = attribute(RTA_VIA, struct.pack("=H", AF_INET6) + socket.inet_pton(AF_INET6, EXIT_ADDRESS))
+        common = next_hop(self._home_agent, socket.inet_pton(AF_INET6, EXIT_ADDRESS))
         common += attribute(RTA_OIF, struct.pack("=I", socket.if_nametoindex(ENTRY)))
         common += attribute(RTA_METRICS, attribute(RTAX_MTU, struct.pack("=I", mtu)))
         metrics = {home: struct.pack("=I", _metric(self._wanted[home])) for home in home_addresses}
@@ -200,10 +198,6 @@ def _hairpin() -> list[Declared]:
     settings = (
         *(("ipv6", f"{name}.disable_ipv6", "0") for name, _ in ends),
         *(("ipv4", f"{name}.forwarding", "1") for name, _ in ends),
-        # What comes out is from the home agent itself, or from a home address. Of `all` and the interface's own value
-        # the greater one counts, so this is loose in any case.
-        ("ipv4", f"{EXIT}.rp_filter", "2"),
-        ("ipv4", f"{EXIT}.accept_local", "1"),
     )
     return [
         Veth(None, ENTRY, ENTRY_MAC, None, EXIT, EXIT_MAC, ANY_SIZE),
@@ -211,7 +205,7 @@ def _hairpin() -> list[Declared]:
         NoOffloads(None, ENTRY),
         *(Setting(None, *setting) for setting in settings),
         *(Up(None, name) for name, _ in ends),
-        IpAddress(None, EXIT, DUMMY_ADDRESS, 32, no_source=True),
+        *ipv4_exit(),
         FixedNeighbour(None, ENTRY, EXIT_ADDRESS, EXIT_MAC),
     ]
 
@@ -220,7 +214,7 @@ def _metric(care_of_address: str) -> int:
     return int.from_bytes(parse_address(care_of_address), "big")
 
 
-def _route(actual: ActualState, care_of_address: str) -> HostRoute:
+def _route(actual: ActualState, _home_address: str, care_of_address: str) -> HostRoute:
     interface, mtu = actual.link(None, ENTRY).number, tunnel_mtu(actual, IPV4_HEADER)
     return HostRoute(OWNER, _metric(care_of_address), interface, EXIT_ADDRESS, mtu=mtu)
 

@@ -22,6 +22,7 @@ from hoaflow.linux import (
     RTA_METRICS,
     RTA_OIF,
     RTA_PRIORITY,
+    RTA_VIA,
     RTAX_MTU,
     RTM_DELROUTE,
     RTM_NEWROUTE,
@@ -31,6 +32,7 @@ from hoaflow.tunnel.actual_state import ActualState, FoundRoute, MissingParent, 
 from hoaflow.tunnel.declaration import Steps, at_once
 from hoaflow.tunnel.links import LinkError
 from hoaflow.tunnel.rtnetlink import ROUTE, RouteSocket, attribute, attributes, route_body
+from hoaflow.tunnel.seg6 import distinct_metric
 from hoaflow.tunnel.spoofing_filter import SourcePair, SpoofingFilter
 
 T = TypeVar("T")
@@ -58,6 +60,18 @@ def paused(things: Iterable[T]) -> Iterator[T | None]:
         yield thing
 
 
+def metric_of(home_address: str, of_ipv6: int) -> int:
+    """Return the metric of a home address's route: of IPv4, a different one for each (`seg6.distinct_metric`)."""
+    return of_ipv6 if ":" in home_address else distinct_metric(parse_prefix(home_address))
+
+
+def next_hop(home_address: str, hop: bytes) -> bytes:
+    """Return the attribute of a route for a home address that leads to an IPv6 next hop; nothing without one."""
+    if not hop:
+        return b""
+    return attribute(RTA_GATEWAY, hop) if ":" in home_address else attribute(RTA_VIA, struct.pack("=H", AF_INET6) + hop)
+
+
 class HostRoute(NamedTuple):
     """The parts of a home address's route that are compared.
 
@@ -79,21 +93,22 @@ class HostRoutes:
         self,
         table: int,
         wanted: Mapping[str, str],
-        route: Callable[[ActualState, str], HostRoute],
+        route: Callable[[ActualState, str, str], HostRoute],
         ours: Callable[[FoundRoute], bool],
         put: Callable[[Iterable[str]], None],
         family: int = AF_INET6,
     ) -> None:
-        """Declare them. `wanted` maps home addresses to what their routes lead to; it may change any time.
+        """Declare those of one family. `wanted` maps home addresses to what their routes lead to.
 
-        `route` tells how a route there looks, `ours` whether a further route is ours to remove; `put` makes the routes
-        of some home addresses.
+        It may change any time, and have home addresses of the other family, too. `route` tells how a home address's
+        route there looks, `ours` whether a further route is ours to remove; `put` makes the routes of some home
+        addresses.
         """
         self._table, self._wanted, self._route, self._ours, self._put = table, wanted, route, ours, put
         self._family, self._host = family, "/128" if family == AF_INET6 else "/32"
 
     def __str__(self) -> str:
-        return f"routes of home addresses in table {self._table}"
+        return f"routes of {'' if self._family == AF_INET6 else 'IPv4 '}home addresses in table {self._table}"
 
     def difference(self, actual: ActualState) -> str | None:
         """See `Declared`."""
@@ -118,7 +133,8 @@ class HostRoutes:
         self.make()
 
     def _compared(self, actual: ActualState) -> Steps[tuple[set[str], list[FoundRoute]]]:
-        read, wanted = actual.listed_routes(None, self._family, self._table, 0), dict(self._wanted)
+        read, ipv6 = actual.listed_routes(None, self._family, self._table, 0), self._family == AF_INET6
+        wanted = {home: leads_to for home, leads_to in self._wanted.items() if (":" in home) is ipv6}
         right: set[str] = set()
         surplus = []
         for message in paused(read):
@@ -131,7 +147,11 @@ class HostRoutes:
             home_address = route.prefix.removesuffix(self._host)
             leads_to = wanted.get(home_address)
             says = HostRoute(route.protocol, route.metric, route.interface, route.hop, _encap(route), _mtu(route))
-            if leads_to is not None and route.kind == RTN_UNICAST and self._route(actual, leads_to) == says:
+            if (
+                leads_to is not None
+                and route.kind == RTN_UNICAST
+                and self._route(actual, home_address, leads_to) == says
+            ):
                 right.add(home_address)
             elif leads_to is not None or self._ours(route):
                 surplus.append(route)
@@ -160,10 +180,15 @@ class RouteMaker:
         return int(self._socket.socket.getsockname()[0])
 
     def put(self, interfaces: Mapping[str, int], metric: int, hop: bytes = b"") -> None:
-        """Make or replace routes. `interfaces` maps home addresses to the index of the outgoing interface."""
-        common = attribute(RTA_PRIORITY, struct.pack("=I", metric))
-        common += attribute(RTA_GATEWAY, hop) if hop else b""
-        self.put_all({home: common + attribute(RTA_OIF, struct.pack("=I", each)) for home, each in interfaces.items()})
+        """Make or replace routes. `interfaces` maps home addresses to the index of the outgoing interface.
+
+        `metric` is that of IPv6 routes: see `metric_of`. `hop` is an IPv6 address.
+        """
+        routes = {}
+        for home, interface in interfaces.items():
+            routes[home] = attribute(RTA_PRIORITY, struct.pack("=I", metric_of(home, metric)))
+            routes[home] += next_hop(home, hop) + attribute(RTA_OIF, struct.pack("=I", interface))
+        self.put_all(routes)
 
     def put_all(self, attributes_of: Mapping[str, bytes]) -> None:
         """Make or replace routes. `attributes_of` maps home addresses to all else that their routes say."""
@@ -252,11 +277,11 @@ class Proxy(Protocol):
 class ProxyEntries:
     """The addresses for which the kernel answers on the home link (RFC 6275, section 10.4.1)."""
 
-    def __init__(self, home_link: Proxy) -> None:
-        self._home_link = home_link
+    def __init__(self, home_link: Proxy, what: str = "proxy entries") -> None:
+        self._home_link, self._what = home_link, what
 
     def __str__(self) -> str:
-        return "proxy entries on the home link"
+        return f"{self._what} on the home link"
 
     def difference(self, actual: ActualState) -> str | None:
         """See `Declared`."""
@@ -271,7 +296,7 @@ class ProxyEntries:
                 yield
             elif (address := self._home_link.proxied(entry)) is not None:
                 found.add(address)
-        return summary("proxy entries", wanted - found, found - wanted)
+        return summary(self._what, wanted - found, found - wanted)
 
     def make(self) -> None:
         """Answer for all of them, and advertise those that were missing, as nobody answered for them meanwhile."""

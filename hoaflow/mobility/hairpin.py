@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Declare the hairpin of the seg6 plane: a veth pair with both ends in the same namespace.
+"""Declare the hairpin of planes that tunnel by routes or programs: a veth pair with both ends in the same namespace.
 
 Its MAC addresses are given at creation. Otherwise the host's link policy (systemd's MACAddressPolicy) would change them
 a moment later, and the permanent neighbour entry for the far end would name an address that nobody has.
@@ -8,12 +8,14 @@ a moment later, and the permanent neighbour entry for the far end would name an 
 from hoaflow.tunnel import links
 from hoaflow.tunnel.actual_state import ActualState
 from hoaflow.tunnel.declaration import Declared
-from hoaflow.tunnel.objects import FixedNeighbour, Free, Mac, Setting, Up, Veth
+from hoaflow.tunnel.objects import FixedNeighbour, Free, IpAddress, Mac, Setting, Up, Veth
 
 ENTRY, EXIT = "hoaflow-out", "hoaflow-in"
 ENTRY_MAC, EXIT_MAC = "02:68:6f:61:00:01", "02:68:6f:61:00:02"
 """Locally administered; nobody but the two ends sees them."""
 EXIT_ADDRESS = "fe80::2"
+DUMMY_ADDRESS = "192.0.0.8"
+"""The loose check of sources accepts nothing on an interface without an IPv4 address (RFC 7600: the dummy address)."""
 IPV6_HEADER = 40
 LEAST_MTU, USUAL_MTU = 1280, 1500
 
@@ -33,6 +35,16 @@ def hairpin() -> list[Declared]:
         Up(None, ENTRY),
         Up(None, EXIT),
         FixedNeighbour(None, ENTRY, EXIT_ADDRESS, EXIT_MAC),
+    ]
+
+
+def ipv4_exit() -> list[Declared]:
+    """Return what lets IPv4 packets come out: they are from a home address, a correspondent or the host itself."""
+    return [
+        # Of `all` and the interface's own value the greater one counts, so this is loose in any case.
+        Setting(None, "ipv4", f"{EXIT}.rp_filter", "2"),
+        Setting(None, "ipv4", f"{EXIT}.accept_local", "1"),
+        IpAddress(None, EXIT, DUMMY_ADDRESS, 32, no_source=True),
     ]
 
 

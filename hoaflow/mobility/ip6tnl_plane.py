@@ -298,7 +298,7 @@ def _device(message: bytes) -> Device | None:
     return Device(name, bool(flags & IFF_UP), struct.unpack("=I", facts[IFLA_MTU])[0], parameters, settings)
 
 
-def _leading_to(_: ActualState, device: str) -> HostRoute:
+def _leading_to(_: ActualState, _home_address: str, device: str) -> HostRoute:
     # Looked up now, as the device may be newer than what has been read.
     try:
         return HostRoute(OWNER, ROUTE_METRIC, socket.if_nametoindex(device))

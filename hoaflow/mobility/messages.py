@@ -10,6 +10,9 @@ LIFETIME_UNIT = 4
 MAX_LIFETIME = 0xFFFF * LIFETIME_UNIT
 """Longest lifetime that fits into the field, in seconds."""
 
+ANY_IPV4 = "0.0.0.0"
+"""Stands for no IPv4 address in particular."""
+
 
 class Status(IntEnum):
     """Status of a Binding Acknowledgement; 128 and above: refused.
@@ -32,6 +35,16 @@ class Status(IntEnum):
     NOT_AUTHORISED_FOR_PREFIX = 142
     FORWARDING_SETUP_FAILED = 143
     AUTHENTICATION_FAILED = 146
+
+
+class Ipv4AddressStatus(IntEnum):
+    """Status of an IPv4 address acknowledgement; 128 and above: no IPv4 home address (RFC 5555, section 3.2.1)."""
+
+    ACCEPTED = 0
+    ADMINISTRATIVELY_PROHIBITED = 129
+    INCORRECT_ADDRESS = 130
+    NO_DYNAMIC_ASSIGNMENT = 132
+    PREFIX_NOT_AUTHORISED = 133
 
 
 class BindingErrorStatus(IntEnum):
@@ -59,7 +72,9 @@ class BindingUpdate:
 
     The acknowledgement goes to `source`. `care_of_address` differs from it only if there was an Alternate Care-of
     Address option. `mobile_router`: the sender has mobile networks (flag R, RFC 3963, section 4.1); `mobile_networks`
-    are the prefixes that it names, in the form of RFC 5952, none in implicit mode.
+    are the prefixes that it names, in the form of RFC 5952, none in implicit mode. `ipv4_home_address`: the IPv4 home
+    address that it asks for besides, ANY_IPV4 for whichever it may have, None for none (RFC 5555, section 3.1.1);
+    `ipv4_prefix`: a whole prefix.
     """
 
     source: str
@@ -74,6 +89,8 @@ class BindingUpdate:
     key_management: bool = False
     mobile_router: bool = False
     mobile_networks: tuple[str, ...] = ()
+    ipv4_home_address: str | None = None
+    ipv4_prefix: bool = False
     authentication: MnHaAuthentication | None = None
 
     @property
@@ -88,10 +105,19 @@ class BindingUpdate:
 
 
 @dataclass(frozen=True, slots=True)
+class Ipv4AddressAcknowledgement:
+    """The answer about an IPv4 home address (RFC 5555, section 3.2.1). `address` is ANY_IPV4 if there is none."""
+
+    status: int
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
 class BindingAcknowledgement:
     """A Binding Acknowledgement for `home_address`, sent to `destination`. `lifetime` is in seconds.
 
     `mobile_router`: the home agent takes the sender of the update for a mobile router (flag R, RFC 3963, section 4.2).
+    `ipv4`: the answer about its IPv4 home address, None if it has asked for none or the home agent knows nothing of it.
     """
 
     source: str
@@ -101,6 +127,7 @@ class BindingAcknowledgement:
     status: int
     lifetime: int
     mobile_router: bool = False
+    ipv4: Ipv4AddressAcknowledgement | None = None
     authentication: MnHaAuthentication | None = None
 
     @property

@@ -13,6 +13,7 @@ from hoaflow.mobility.binding_objects import AcceptedPairs
 from hoaflow.mobility.ip6tnl_plane import Ip6tnlPlane, usable
 from hoaflow.mobility.routes import CareOfAddressRoutes
 from hoaflow.mobility.seg6_plane import Seg6Plane
+from hoaflow.mobility.source_check import SourceCheck
 from hoaflow.tunnel.declaration import Declared
 from hoaflow.tunnel.errors import TunnelError
 from hoaflow.tunnel.icmp_errors import TunnelPacketError
@@ -55,23 +56,24 @@ class Plane(Protocol):
 class Tunnels:
     """The data plane and the spoofing filter, and which bindings they should hold."""
 
-    def __init__(self, home_agent: str, table: int = MAIN_TABLE) -> None:
+    def __init__(self, home_agent: str, table: int = MAIN_TABLE, ipv4: bool = False) -> None:
         """Choose the plane: ip6tnl where the kernel has it, else seg6. Raises one of KERNEL_ERRORS.
 
-        `table` gets the routes into the tunnels.
+        `table` gets the routes into the tunnels. `ipv4`: IPv4 home addresses have tunnels, too, which seg6 carries.
         """
-        self._home_agent = home_agent
+        self._home_agent, self._ipv4 = home_agent, ipv4
         self._wanted: dict[str, str] = {}  # home address → care-of address
         self._pairs = SpoofingFilter(destination=home_agent)
-        lacks = usable(home_agent)
+        lacks = "its devices carry IPv6 only" if ipv4 else usable(home_agent)
         self._plane: Plane
         if lacks is None:
             self._plane = Ip6tnlPlane(home_agent, self._wanted, table)
             LOG.info("data-plane", chosen="ip6tnl", reason="the kernel has ip6_tunnel")
         else:
             LOG.info("data-plane-probe", plane="ip6tnl", usable=False, reason=lacks)
-            self._plane = Seg6Plane(home_agent, self._wanted, table)
-            LOG.info("data-plane", chosen="seg6", reason="the kernel has no ip6_tunnel, but seg6 reduced encapsulation")
+            self._plane = Seg6Plane(home_agent, self._wanted, table, ipv4)
+            reason = "the kernel has no ip6_tunnel, but seg6 reduced encapsulation"
+            LOG.info("data-plane", chosen="seg6", reason="it carries IPv4, too" if ipv4 else reason)
 
     def declaration(self) -> list[Declared]:
         """Return what the kernel must have. The filter comes first, as nothing may be decapsulated without it."""
@@ -81,9 +83,10 @@ class Tunnels:
             *self._plane.declaration(),
         ]
 
-    def care_of_address_routes(self) -> Declared:
-        """Return the declared object for the routes of tunnelled packets."""
-        return CareOfAddressRoutes(self._home_agent, self._wanted)
+    def links(self) -> list[Declared]:
+        """Return the declared objects for the links that tunnel packets leave and come in by, which nothing mends."""
+        routes = CareOfAddressRoutes(self._home_agent, self._wanted)
+        return [routes, SourceCheck(self._home_agent, self._wanted)] if self._ipv4 else [routes]
 
     def tunnel(self, home_address: str, care_of_address: str) -> None:
         """Tunnel a home address's traffic to and from a care-of address instead of any former one.

@@ -16,7 +16,7 @@ from ipaddress import IPv6Address
 
 from hoaflow.mobility.hairpin import ENTRY, EXIT
 from hoaflow.tunnel.nft_table import Table
-from hoaflow.tunnel.spoofing_filter import IPV6_MARK
+from hoaflow.tunnel.spoofing_filter import IPV4_MARK, IPV6_MARK
 
 FAMILY, TABLE = "ip6", "hoaflow_ha_untracked"
 # -299: after the spoofing filter (raw, -300), which sets the mark, and before connection tracking (-200).
@@ -31,12 +31,13 @@ table {FAMILY} {TABLE} {{{{
         type filter hook prerouting priority -299; policy accept;
         meta mark {IPV6_MARK} meta l4proto 41 @th,48,8 41 @th,192,128 {{address:#x}} counter drop
         meta mark {IPV6_MARK} meta l4proto 41 notrack
-        icmpv6 type 1-4 @th,112,8 41 notrack
+        meta mark {IPV4_MARK} meta l4proto 4 notrack
+        icmpv6 type 1-4 @th,112,8 {{{{ 4, 41 }}}} notrack
     }}}}
     chain forward {{{{
         type filter hook forward priority raw; policy accept;
         oifname "{ENTRY}" notrack
-        iifname "{EXIT}" meta l4proto 41 notrack
+        iifname "{EXIT}" meta l4proto {{{{ 4, 41 }}}} notrack
     }}}}
 }}}}
 """

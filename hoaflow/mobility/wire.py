@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parse and build Mobile IPv6 packets (RFC 6275), also those of mobile routers (RFC 3963).
+"""Parse and build Mobile IPv6 packets (RFC 6275), also of mobile routers (RFC 3963) and dual-stack nodes (RFC 5555).
 
 Mobility Headers are parsed and built by scapy, the extension headers before them are parsed by
 `hoaflow.mobility.extension_headers`.
@@ -35,11 +35,13 @@ from hoaflow.mobility.extension_headers import (
     ParameterProblemError,
     parse_extension_headers,
 )
+from hoaflow.mobility.ipv4_options import LENGTH, Ipv4AddressAcknowledgementOption, Ipv4HomeAddressOption
 from hoaflow.mobility.messages import (
     LIFETIME_UNIT,
     BindingAcknowledgement,
     BindingError,
     BindingUpdate,
+    Ipv4AddressAcknowledgement,
     MnHaAuthentication,
 )
 
@@ -127,6 +129,7 @@ def parse_binding_update(packet: MobilityPacket) -> BindingUpdate:
         raise MalformedPacketError("an Alternate Care-of Address option does not have length 16")
     alternate = next((str(IPv6Address(option.acoa)) for option in alternates), None)
     flags = int(message.flags)
+    ipv4 = _option(message, Ipv4HomeAddressOption)
     return BindingUpdate(
         source=packet.source,
         destination=packet.destination,
@@ -140,6 +143,8 @@ def parse_binding_update(packet: MobilityPacket) -> BindingUpdate:
         key_management=bool(flags & _KEY_MANAGEMENT),
         mobile_router=bool(flags & _MOBILE_ROUTER),
         mobile_networks=_mobile_networks(message),
+        ipv4_home_address=ipv4 and str(ipv4.address),
+        ipv4_prefix=bool(ipv4 and ipv4.prefix),
         authentication=authentication(message, packet.payload),
     )
 
@@ -147,6 +152,7 @@ def parse_binding_update(packet: MobilityPacket) -> BindingUpdate:
 def parse_binding_acknowledgement(packet: MobilityPacket) -> BindingAcknowledgement:
     """Parse the Binding Acknowledgement in a packet. Raises MalformedPacketError."""
     message = dissect(packet, MIP6MH_BA, BINDING_ACKNOWLEDGEMENT)
+    ipv4 = _option(message, Ipv4AddressAcknowledgementOption)
     return BindingAcknowledgement(
         source=packet.source,
         destination=packet.destination,
@@ -155,6 +161,7 @@ def parse_binding_acknowledgement(packet: MobilityPacket) -> BindingAcknowledgem
         status=message.status,
         lifetime=message.mhtime * LIFETIME_UNIT,
         mobile_router=bool(int(message.flags) & _MOBILE_ROUTER),
+        ipv4=ipv4 and Ipv4AddressAcknowledgement(ipv4.status, str(ipv4.address)),
         authentication=authentication(message, packet.payload),
     )
 
@@ -180,6 +187,8 @@ def binding_update_header(update: BindingUpdate, spi: int | None = None, authent
         options.append(MIP6OptAltCoA(acoa=update.care_of_address))
     networks = [IPv6Network(prefix) for prefix in update.mobile_networks]
     options += [MIP6OptMobNetPrefix(plen=each.prefixlen, prefix=str(each.network_address)) for each in networks]
+    if update.ipv4_home_address is not None:
+        options.append(Ipv4HomeAddressOption(address=update.ipv4_home_address, prefix=update.ipv4_prefix))
     options += authentication_option(spi, authenticator)
     return MIP6MH_BU(
         cksum=0, seq=update.sequence, flags=flags, mhtime=update.lifetime // LIFETIME_UNIT, options=options
@@ -190,6 +199,8 @@ def binding_acknowledgement_header(
     acknowledgement: BindingAcknowledgement, spi: int | None = None, authenticator: bytes = b""
 ) -> Packet:
     """Build a Binding Acknowledgement's Mobility Header, checksum 0. The K bit is 0, as there is no IKE here."""
+    ipv4 = acknowledgement.ipv4
+    options = [] if ipv4 is None else [Ipv4AddressAcknowledgementOption(status=ipv4.status, address=ipv4.address)]
     return MIP6MH_BA(
         cksum=0,
         status=acknowledgement.status,
@@ -197,7 +208,7 @@ def binding_acknowledgement_header(
         res2=0,
         seq=acknowledgement.sequence,
         mhtime=acknowledgement.lifetime // LIFETIME_UNIT,
-        options=authentication_option(spi, authenticator),
+        options=[*options, *authentication_option(spi, authenticator)],
     )
 
 
@@ -234,6 +245,14 @@ def parameter_problem_packet(source: str, data: bytes, problem: ParameterProblem
     packet = IPv6(src=source, dst=str(IPv6Address(data[8:24])), hlim=HOP_LIMIT)
     packet /= ICMPv6ParamProblem(code=problem.code, ptr=problem.pointer)
     return bytes(packet / Raw(data[: MINIMUM_MTU - len(packet)]))
+
+
+def _option(message: Any, kind: type[Packet]) -> Any:
+    """Return the first option of a kind, None if there is none. Raises MalformedPacketError for a wrong length."""
+    option: Any = next((each for each in message.options if isinstance(each, kind)), None)
+    if option is not None and option.olen != LENGTH:
+        raise MalformedPacketError(f"the option {option.name} has length {option.olen}, expected {LENGTH}")
+    return option
 
 
 def _mobile_networks(message: Any) -> tuple[str, ...]:

@@ -223,15 +223,19 @@ def _next_hop(interface: int, via: str | None) -> dict[int, bytes]:
     return {socket.AF_INET6: of_ipv6 + kind, socket.AF_INET: of_ipv4 + kind}
 
 
-def _metric(prefix: Prefix) -> bytes:
-    """Return the metric of an IPv4 route, its destination.
+def distinct_metric(prefix: Prefix) -> int:
+    """Return a metric for an IPv4 route that no route to another destination has: the destination as a number.
 
     The kernel shares next hops among IPv4 routes, and finds them by metric and interface alone: with one metric for
     all, it compares each new route with all others (20,000 routes took 21 s, with this metric 0.6 s). IPv6 shares none.
     """
+    return int.from_bytes(prefix.packed, "big")
+
+
+def _metric(prefix: Prefix) -> bytes:
     if prefix.family == socket.AF_INET6:
         return b""
-    return attribute(RTA_PRIORITY, struct.pack("=I", int.from_bytes(prefix.packed, "big")))
+    return attribute(RTA_PRIORITY, struct.pack("=I", distinct_metric(prefix)))
 
 
 def _encap_red(segment: str) -> bytes:

@@ -189,7 +189,7 @@ class Lab(Environment):
 
     def pinging(self, name: str, to: str) -> Node:
         """Start to send an echo request every 0.1 s; each answer is a line."""
-        return self._started(Node(self.namespace(name), ["ping", "-6", "-n", "-i", "0.1", to]))
+        return self._started(Node(self.namespace(name), ["ping", "-n", "-i", "0.1", to]))
 
     def get(self, name: str, url: str) -> str:
         """Return what is served at a URL, asked from a node."""

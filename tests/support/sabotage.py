@@ -18,6 +18,7 @@ from scapy.layers.inet6 import IPv6
 
 from hoaflow.home_agent.declaration import declaration
 from hoaflow.home_agent.home_link import HomeLink
+from hoaflow.home_agent.ipv4_home_link import Ipv4HomeLink
 from hoaflow.home_agent.mobile_networks import MobileNetworks
 from hoaflow.home_agent.settings import check, parser
 from hoaflow.mobility.tunnel_counters import TunnelCounters
@@ -125,6 +126,7 @@ ADMINISTRATORS: dict[str, tuple[str, Sequence[str]]] = {
         UPLINK_DOWN,
         ["ip link set u0 up", f"ip address replace {UPLINK}/64 dev u0 nodad", *UPLINK_BACK],
     ),
+    "sysctl -qw net.ipv4.conf.u0.rp_filter=1": ("rp_filter of u0 is 1", ["sysctl -qw net.ipv4.conf.u0.rp_filter=0"]),
     "ip -6 route flush table main": (UPLINK_DOWN, [f"ip -6 route add {UPLINK}/64 dev u0", *UPLINK_BACK]),
 }
 # In the tables of both planes.
@@ -145,14 +147,24 @@ class Sabotage:
     most of the time.
     """
 
-    def __init__(self, lab: Lab, plane: str, things: Mapping[str, Sequence[str]]) -> None:
-        """`things`: what is done to the objects of the plane of that name."""
+    def __init__(
+        self,
+        lab: Lab,
+        plane: str,
+        things: Mapping[str, Sequence[str]],
+        options: Sequence[str] = (),
+        node_options: Sequence[str] = (),
+    ) -> None:
+        """`things`: what is done to the objects of the plane of that name, as home agent and mobile node have options.
+
+        What is observed is IPv6.
+        """
         self._lab, self._things = lab, COMMON | dict(things)
-        declared = in_namespace(lab.namespace("ha"), _declared)
+        declared = in_namespace(lab.namespace("ha"), lambda: _declared(options))
         assert sorted(declared) == sorted(self._things), "each declared object needs what is done to it, and no other"
         self._witness = lab.script("cn", WITNESS)
-        self._agent: Node = lab.start_home_agent(*OPTIONS)
-        node = lab.mobile_node("--insecure", "--lifetime", "600")
+        self._agent: Node = lab.start_home_agent(*OPTIONS, *options)
+        node = lab.mobile_node("--insecure", "--lifetime", "600", *node_options)
         self._agent.logged("event=started")
         self._agent.logged(f"chosen={plane}")
         lab.link("m1", "up")
@@ -212,15 +224,20 @@ class Sabotage:
         return self._witness.out.lines.count(FORGED)
 
 
-def _declared() -> list[str]:
-    """Return what a home agent of these options declares in this namespace."""
+def _declared(options: Sequence[str]) -> list[str]:
+    """Return what a home agent declares in this namespace, with these options besides OPTIONS."""
     own = ["--home-agent", HOME_AGENT, "--home-prefix", HOME_PREFIX, "--home-link", "hl"]
-    policy = check(parser().parse_args([*own, *OPTIONS])).policy
-    tunnels, link = Tunnels(policy.home_agent), HomeLink("hl", policy.home_agent)
+    settings = check(parser().parse_args([*own, *OPTIONS, *options]))
+    policy, has_ipv4 = settings.policy, settings.ipv4 is not None
+    tunnels, link = Tunnels(policy.home_agent, ipv4=has_ipv4), HomeLink("hl", policy.home_agent)
+    ipv4 = None if settings.ipv4 is None else Ipv4HomeLink("hl", settings.ipv4, tunnels)
     networks, counters = MobileNetworks(policy.mobile_networks, "hl", tunnels), TunnelCounters(policy.home_agent)
     try:
-        return [str(each) for each in declaration(policy, tunnels, link, networks, counters, lambda: None)]
+        declared = declaration(policy, tunnels, link, networks, counters, lambda: None, ipv4=ipv4)
+        return [str(each) for each in declared]
     finally:
+        if ipv4 is not None:
+            ipv4.close()
         tunnels.close()
         link.close()
 

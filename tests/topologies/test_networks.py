@@ -47,7 +47,9 @@ def mn(topology: str, *options: str, test: str = "none", commands: str = "") -> 
 
 
 @pytest.mark.usefixtures("sandbox")
-@pytest.mark.parametrize(("topology", "pings"), [("single", 4 * 3), ("roaming", 5 * 4), ("mip4", 5 * 4)])
+@pytest.mark.parametrize(
+    ("topology", "pings"), [("single", 4 * 3), ("roaming", 5 * 4), ("mip4", 5 * 4), ("dual", 5 * 4)]
+)
 def test_mn_builds_a_network_in_which_all_reach_all(topology: str, pings: int) -> None:
     output = mn(topology, test="pingall", commands="r1 ping -c 1 mn\ncn ping -c 1 r1\n")
     assert f"Results: 0% dropped ({pings}/{pings} received)" in output

@@ -8,7 +8,13 @@ import pytest
 
 from hoaflow.mobility import wire
 from hoaflow.mobility.authentication import SecurityAssociation
-from hoaflow.mobility.messages import BindingAcknowledgement, BindingUpdate, MnHaAuthentication, Status
+from hoaflow.mobility.messages import (
+    BindingAcknowledgement,
+    BindingUpdate,
+    Ipv4AddressAcknowledgement,
+    MnHaAuthentication,
+    Status,
+)
 from topologies.registration import Outcome, Registration
 
 HOME_AGENT, HOME_ADDRESS = "2001:db8:99::1", "2001:db8:99::100"
@@ -67,6 +73,22 @@ def test_a_mobile_router_names_its_networks_and_wants_them_confirmed() -> None:
     assert node.acknowledged(answer(update), 0.5) is Outcome.REFUSED
     update = sent(node, 40.0)
     assert node.acknowledged(answer(update, mobile_router=True), 41.0) is Outcome.REGISTERED
+
+
+def test_a_dual_stack_node_names_its_ipv4_home_address_and_wants_it_confirmed() -> None:
+    node = Registration(HOME_ADDRESS, HOME_AGENT, 60, 100, None, ipv4_home_address="10.99.0.100")
+    for at, said, outcome in (
+        (0.0, None, Outcome.REFUSED),
+        (40.0, Ipv4AddressAcknowledgement(130, "10.99.0.100"), Outcome.REFUSED),
+        (80.0, Ipv4AddressAcknowledgement(0, "10.99.0.100"), Outcome.REGISTERED),
+    ):
+        if at == 0.0:
+            node.attach(CARE_OF_1, at)
+        update = sent(node, at)
+        assert update.ipv4_home_address == "10.99.0.100"
+        assert node.acknowledged(replace(answer(update), ipv4=said), at + 1.0) is outcome
+    node.attach(HOME_ADDRESS, 90.0)
+    assert sent(node, 90.0).ipv4_home_address is None
 
 
 def test_without_an_answer_it_asks_again_ever_more_rarely_with_new_sequence_numbers() -> None:

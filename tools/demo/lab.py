@@ -23,6 +23,8 @@ from topologies.base import MobilityTopo
 from topologies.deployment import REST_PORT, Deployment
 from topologies.dmm import DmmTopo
 from topologies.dmm_deployment import DmmDeployment
+from topologies.dual import DualTopo
+from topologies.dual_deployment import DualDeployment
 from topologies.kernel import has_flow_backend
 from topologies.mip4 import Mip4Topo
 from topologies.mip4_deployment import Mip4Deployment
@@ -45,6 +47,7 @@ TOPOLOGIES: dict[str, tuple[type[MobilityTopo], type[Deployment]]] = {
     "mip4": (Mip4Topo, Mip4Deployment),
     "proxy": (ProxyTopo, ProxyDeployment),
     "dmm": (DmmTopo, DmmDeployment),
+    "dual": (DualTopo, DualDeployment),
 }
 HOAFLOW = Path(sys.executable).with_name("hoaflow")
 FAILURES = (

@@ -3,7 +3,9 @@
 
 from collections.abc import Sequence
 
-from tests.support.mobility import CARE_OF_2, HOME_ADDRESS, HOME_AGENT, Lab
+from tests.support.dual_stack import HOME_AGENT as IPV4_HOME_AGENT
+from tests.support.dual_stack import IPV4_HOME_ADDRESS, NODE_OPTIONS, OPTIONS, DualStackLab
+from tests.support.mobility import CARE_OF_2, HOME_ADDRESS, HOME_AGENT
 from tests.support.sabotage import DOUBLE, LOCAL_RULES, Sabotage
 
 SEG6: dict[str, Sequence[str]] = {
@@ -57,6 +59,34 @@ SEG6: dict[str, Sequence[str]] = {
 }
 
 
+# Of IPv4 home addresses.
+IPV4: dict[str, Sequence[str]] = {
+    "rule 32766 (IPv4) looks into table 254": ["ip -4 rule flush"],
+    "net.ipv4.conf.all.forwarding = 1": ["sysctl -qw net.ipv4.conf.all.forwarding=0"],
+    "net.ipv4.conf.hl.forwarding = 1": ["sysctl -qw net.ipv4.conf.hl.forwarding=0"],
+    "net.ipv4.conf.hl.rp_filter = 2": ["sysctl -qw net.ipv4.conf.hl.rp_filter=1"],
+    "net.ipv4.conf.hoaflow-in.rp_filter = 2": ["sysctl -qw net.ipv4.conf.hoaflow-in.rp_filter=1"],
+    "net.ipv4.conf.hoaflow-in.accept_local = 1": ["sysctl -qw net.ipv4.conf.hoaflow-in.accept_local=0"],
+    "address 192.0.0.8/32 on hoaflow-in": ["ip -4 address flush dev hoaflow-in"],
+    "routes of IPv4 home addresses in table 254": [
+        f"ip -4 route del {IPV4_HOME_ADDRESS} proto 16",
+        f"ip -4 route add {IPV4_HOME_ADDRESS} dev hl proto static metric 1",
+    ],
+    "routes of IPv4 home addresses in table 42": [
+        "ip -4 route flush table 42",
+        f"ip -4 route add {IPV4_HOME_ADDRESS} dev hl table 42 metric 1",
+    ],
+    "rule 6 (IPv4) looks into table 42": ["ip -4 rule del pref 6", "ip -4 rule add pref 6 lookup 77"],
+    f"decapsulation for {HOME_AGENT} to 0.0.0.0": ["ip -6 route flush table 43"],
+    "no other routes of table 43": [f"ip -6 route add {HOME_AGENT} dev hl table 43 proto static metric 1"],
+    "rule 4 (IPv6) looks into table 43": ["ip -6 rule del pref 4", f"ip -6 rule add pref 4 to {HOME_AGENT} lookup 77"],
+    f"address {IPV4_HOME_AGENT}/24 dev hl": [f"ip address del {IPV4_HOME_AGENT}/24 dev hl"],
+    "route 10.99.0.0/24 dev hl": ["ip -4 route del 10.99.0.0/24 dev hl"],
+    "IPv4 proxy entries on the home link": [f"ip neigh del proxy {IPV4_HOME_ADDRESS} dev hl"],
+    "the check of sources of IPv4 packets out of tunnels": ["sysctl -qw net.ipv4.conf.u0.rp_filter=1"],
+}
+
+
 def test_whatever_is_done_to_the_seg6_plane_is_found_and_mended() -> None:
-    with Lab() as lab:
-        assert Sabotage(lab, "seg6", SEG6).run() == []
+    with DualStackLab() as lab:
+        assert Sabotage(lab, "seg6", SEG6 | IPV4, OPTIONS, NODE_OPTIONS).run() == []

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Dual-stack mobile nodes (RFC 5555): an IPv4 home address, and a care-of address on a link with IPv6 only."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.dual_stack import CN, HOST, IPV4_HOME_ADDRESS, DualStackLab
+from tests.support.mobility import CARE_OF_1, CARE_OF_2
+from tests.support.roaming import comes_home, reachable, registers
+
+
+@pytest.fixture
+def lab() -> Iterator[DualStackLab]:
+    with DualStackLab() as built:
+        yield built
+
+
+def ipv4_reachable(lab: DualStackLab) -> None:
+    """Check that correspondent node, home link and IPv4 home address reach each other."""
+    assert lab.ping("cn", IPV4_HOME_ADDRESS) == 3
+    assert lab.ping("hh", IPV4_HOME_ADDRESS) == 3
+    assert lab.ping("mn", CN) == 3
+    assert lab.ping("mn", HOST) == 3
+
+
+def test_an_ipv4_home_address_is_reached_wherever_its_mobile_node_is(lab: DualStackLab) -> None:
+    home_agent = lab.dual_stack_home_agent()
+    node = lab.dual_stack_node()
+    lab.link("m0", "up")
+    node.event("moved", link="m0")
+    ipv4_reachable(lab)
+
+    registers(lab, node, "m1", CARE_OF_1)
+    ipv4_reachable(lab)
+    reachable(lab)
+    assert f" IPv4-HoA: {IPV4_HOME_ADDRESS}\n".encode() in lab.console("bc")
+    # 1,460 octets fit into the tunnel with IPv4's and ICMP's header, one more does not: the kernel says so.
+    assert lab.ping("cn", IPV4_HOME_ADDRESS, size=1460 - 28) == 3
+    assert lab.ping("cn", IPV4_HOME_ADDRESS, size=1460 - 27) == 0
+
+    registers(lab, node, "m2", CARE_OF_2)
+    ipv4_reachable(lab)
+
+    comes_home(lab, node)
+    ipv4_reachable(lab)
+    assert b"IPv4-HoA" not in lab.console("bc")
+    assert node.stop() == 0
+    assert home_agent.stop() == 0
+    assert IPV4_HOME_ADDRESS not in lab.run("ha", "ip -4 route show table all") + lab.run("ha", "ip neigh show proxy")
+    assert "mended" not in "\n".join(home_agent.log.lines)
