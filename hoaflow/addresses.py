@@ -109,10 +109,10 @@ def parse_prefix(text: str, strict: bool = True) -> Prefix:
 
     Host bits are cleared, or refused if `strict`. Raises ValueError, with the reason.
     """
-    address, slash, length = text.partition("/")
+    if "/" not in text:
+        return host(parse_address(text))
+    address, _, length = text.partition("/")
     packed = parse_address(address)
-    if not slash:
-        return host(packed)
     longest = len(packed) * 8
     if not (length.isascii() and length.isdigit() and int(length) <= longest):
         raise ValueError(f"expected a prefix length from 0 to {longest}, got {text!r}")

@@ -60,6 +60,8 @@ def check_nesting(binding: Binding, bindings: BindingTable) -> None:
     A care-of address may be a home address itself, or lie in a mobile network. All bindings that cover it count, not
     only the one that its packets take now: that one may go.
     """
+    if not bindings.covers(binding.care_of_address):
+        return  # as nearly always
     looked_at: set[Prefix] = set()
     ends = [host(binding.care_of_address)]
     while ends:
@@ -94,7 +96,7 @@ def _check_home_address(home_address: Prefix, home_agent: HomeAgent, home_agents
         prefixes = ", ".join(map(str, home_agent.home_prefixes))
         home = format_address(home_agent.address)
         raise Refused("home_address", f"{home_address} lies outside the home prefixes of {home}: {prefixes}")
-    if home_address.is_ipv4 and (link := _broadcast_on(home_address, home_agent)) is not None:
+    if len(home_address.packed) == 4 and (link := _broadcast_on(home_address, home_agent)) is not None:
         raise Refused(
             "home_address", f"{home_address} stands for all hosts of home prefix {link} (RFC 1122), not for one"
         )
@@ -102,7 +104,7 @@ def _check_home_address(home_address: Prefix, home_agent: HomeAgent, home_agents
     if anchor is not None:
         whose = "the home agent's own address" if anchor is home_agent else "another home agent's address"
         raise Refused("home_address", f"{home_address} holds {whose}")
-    if downlink_priority(home_address) <= SUPPRESS_PRIORITY:
+    if not home_address.is_host and downlink_priority(home_address) <= SUPPRESS_PRIORITY:
         raise Refused("home_address", f"{home_address} is too short for a mobile network prefix")
 
 

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from controller.core.prefix_lengths import PrefixLengths
 from controller.core.protocols import RULES, Protocol, Rules
-from hoaflow.addresses import Prefix, format_address
+from hoaflow.addresses import Prefix, format_address, host
 from hoaflow.deadlines import Deadlines
 from hoaflow.errors import HoaflowError
 
@@ -86,6 +86,8 @@ class Change(Enum):
     UNCHANGED = "unchanged"
     REMOVED = "removed"
 
+    __hash__ = object.__hash__  # see `Protocol`
+
     @property
     def is_news(self) -> bool:
         """Tell whether it is more than a sign of life."""
@@ -127,9 +129,10 @@ def may_follow(held: Binding, number: int | None, care_of_address: bytes | None)
     A newer one may. So may the same number with the same care-of address, as a report may be sent twice, and with
     ``care_of_address`` None, the binding's end. Without numbers the last report wins.
     """
-    if held.number is None or number is None or held.rules.is_newer(number, held.number):
+    last = held.number
+    if last is None or number is None or held.rules.is_newer(number, last):
         return True
-    return number == held.number and care_of_address in (None, held.care_of_address)
+    return number == last and care_of_address in (None, held.care_of_address)
 
 
 class BindingTable:
@@ -170,6 +173,10 @@ class BindingTable:
             held = self._bindings.get(candidate)
             if held is not None:
                 yield held
+
+    def covers(self, address: bytes) -> bool:
+        """Tell whether a binding covers an address."""
+        return not self._bindings.keys().isdisjoint(self._lengths.covering(host(address)))
 
     def any_within(self, prefix: Prefix) -> bool:
         """Tell whether a home address lies in a prefix that is shorter."""
@@ -256,17 +263,23 @@ class BindingTable:
                 self._counts[held.home_agent] -= 1
                 self._counts[binding.home_agent] += 1
                 binding = _at(binding, home_address, binding.care_of_address)
-            elif (held.sequence, held.timestamp) != (binding.sequence, binding.timestamp) or not held.same_expiry(
-                binding
-            ):
-                change = Change.REFRESHED
-                binding = _at(binding, home_address, held.care_of_address)
             else:
-                return Change.UNCHANGED
+                return self.refresh(held, binding)
         self._bindings[home_address] = binding
         if binding.expires_at is not None:
             self._ends.plan(home_address, binding.expires_at)
         return change
+
+    def refresh(self, held: Binding, binding: Binding) -> Change:
+        """Hold a binding of the same path in place of the one held and return what that changed. Idempotent."""
+        same_number = held.sequence == binding.sequence and held.timestamp == binding.timestamp
+        if same_number and held.same_expiry(binding):
+            return Change.UNCHANGED
+        home_address, ends = held.home_address, binding.expires_at
+        self._bindings[home_address] = _at(binding, home_address, held.care_of_address)
+        if ends is not None and (held.expires_at is None or ends < held.expires_at):
+            self._ends.plan(home_address, ends)  # a later end is planned when the earlier one has come
+        return Change.REFRESHED
 
     def remove(self, home_address: Prefix) -> Binding | None:
         """Forget a binding and return it, None if none was held. A later one may have any sequence number."""

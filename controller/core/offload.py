@@ -132,6 +132,10 @@ class Offload:
         for a value that can't be taken: the home agent's binding for the home address is withdrawn then, as the home
         agent has accepted the update.
         """
+        change = self._updates.refresh(binding, "post", now, ordered)
+        if change is not None:
+            self._snapshots.note_update(binding)
+            return change
         gone = is_deregistration(binding)
         try:
             if ordered:

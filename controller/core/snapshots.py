@@ -89,9 +89,16 @@ class Snapshot:
         AnotherOwner: what was taken in before is gone then, or about to be replaced.
         """
         home_agent, result = self._snapshots.in_force(self), self.result
-        urgency = self._urgency
+        urgency, refresh = self._urgency, self._updates.refresh
+        alone = home_agent.group is None and not self._newer  # nobody else has anything newer
         for place, binding in bindings:
-            ends, present = is_deregistration(binding), self._present[binding.protocol]
+            present = self._present[binding.protocol]
+            is_first = binding.home_agent == home_agent.address and binding.home_address not in present
+            if alone and is_first and refresh(binding, "snapshot", now, ordered=False) is not None:
+                present.add(binding.home_address)
+                result.unchanged += 1
+                continue
+            ends = is_deregistration(binding)
             try:
                 if binding.home_agent != home_agent.address:
                     raise Refused("home_agent", f"this is the snapshot of {format_address(home_agent.address)}")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from controller.core import reasons
 from controller.core.activation import Activations
 from controller.core.admission import check_binding, check_nesting, is_deregistration
-from controller.core.bindings import Binding, Change, StaleNumber
+from controller.core.bindings import Binding, Change, StaleNumber, may_follow
 from controller.core.events import Event
 from controller.core.last_numbers import LastNumbers
 from controller.core.protocols import IN_OTHER_TUNNELS
@@ -57,10 +57,35 @@ class Updates:
     def check_order(self, binding: Binding, ends: bool, now: float) -> None:
         """Raise StaleUpdate if an update is older than the binding held, or just removed; ``ends``: see ``check``."""
         for table in (self._bindings, self._withheld, self._covered):
-            table.check_order(binding, ends)
+            if len(table):
+                table.check_order(binding, ends)
         last = None if ends else self._last_numbers.newer(binding, now)
         if last is not None:
             raise StaleNumber(binding, last, gone=True)
+
+    def refresh(self, binding: Binding, source: Source, now: float, ordered: bool = True) -> Change | None:
+        """Take in an update that moves nobody, as most do; None if it may do more, or may have to be refused.
+
+        ``ordered``: whether it has to be newer than the binding held.
+        """
+        held = self._bindings.get(binding.home_address)
+        if held is None or self._to_remove or binding.lifetime == 0 or not held.same_path(binding):
+            return None
+        if ordered and not may_follow(held, binding.number, binding.care_of_address):
+            return None
+        if self._bindings.covers(binding.care_of_address):
+            return None  # where its packets go from there is to be looked at
+        change = self._bindings.refresh(held, binding)
+        if change is Change.REFRESHED:
+            self._note_taken(binding, source, "refreshed", now)
+        return change
+
+    def _note_taken(self, binding: Binding, source: Source, result: Result, now: float) -> None:
+        """Forget that a binding had gone, or was refused, and record its update."""
+        self._last_numbers.forget(binding)
+        if self._refused:
+            self.recheck_path(self._refused.remove(binding))
+        self._record(binding, now, source, result)
 
     def put(self, binding: Binding, source: Source, now: float, urgency: Urgency) -> Change:
         """Hold a binding in place of the one held so far.
@@ -83,12 +108,11 @@ class Updates:
         held = binding if change is Change.ADDED else self._bindings.get(home_address)
         if change is Change.UNCHANGED or held is None:
             return change
-        self._last_numbers.forget(binding)
-        self.recheck_path(self._refused.remove(binding))
-        self._record(held, now, source, change.value)
+        self._note_taken(held, source, change.value, now)
         if change is Change.REFRESHED:
             return change  # flows do not depend on a binding's end
-        self._note_hole(held)
+        if not home_address.is_host:
+            self._note_hole(held)
         self._tunnel_list.publish(held, before, now)
         if source == "post":
             self._note_change(held, now)

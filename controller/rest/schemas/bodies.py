@@ -119,7 +119,7 @@ class BindingBody(Struct, forbid_unknown_fields=True):
         if self.protocol is Protocol.MIPV4:
             sequence, reverse_tunnel = self._identification(), bool(self.reverse_tunnel)
             withheld = withheld or (SIMULTANEOUS if self.simultaneous else None)
-        else:
+        elif not (self.identification is self.reverse_tunnel is self.simultaneous is None):
             self._refuse_flags()
         lasts = self.lifetime is None or self.lifetime == rules.forever
         return Binding(

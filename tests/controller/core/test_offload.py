@@ -262,3 +262,12 @@ def test_an_acknowledgement_says_what_it_changed(world: World) -> None:
     assert acknowledge({}, ("02:00:00:00:00:0c",)) is Change.CHANGED
     world.pass_time(TIMING.agent_lease + 1)
     assert acknowledge({}, ("02:00:00:00:00:0c",)) is Change.ADDED
+
+
+def test_an_older_report_from_the_same_care_of_address_is_refused(world: World) -> None:
+    assert world.post(sequence=5) is Change.REFRESHED
+    with pytest.raises(StaleUpdate):
+        world.post(sequence=4)
+    held = world.offload.bindings.get(HOME_ADDRESS)
+    assert held is not None
+    assert held.sequence == 5
