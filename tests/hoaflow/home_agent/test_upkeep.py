@@ -44,6 +44,8 @@ def namespace() -> Iterator[str]:
     """Provide a namespace with a home link and a way out."""
     run("ip", "netns", "add", NAMESPACE)
     try:
+        # Its end is the kernel's report of a change, a second after the link came up.
+        run("ip", "netns", "exec", NAMESPACE, "sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0")
         for one, other, address in (("hl", "h0", "2001:db8:99::1/64"), ("u0", "u1", "2001:db8:10::2/64")):
             run("ip", "-n", NAMESPACE, "link", "add", one, "type", "veth", "peer", "name", other)
             for each in (one, other):
