@@ -28,7 +28,11 @@ NUD_REACHABLE, NUD_STALE, NUD_DELAY, NUD_PROBE, NUD_FAILED = 0x02, 0x04, 0x08, 0
 PRESENT = NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE
 RECEIVE_BYTES = 1 << 16
 QUEUED_BYTES = 1 << 24
-"""Room for some ten thousand reports: as many come at once when all neighbours are asked."""
+"""Room for some ten thousand reports: as many come at once when a cell's mobile nodes do."""
+MOST_QUEUED = QUEUED_BYTES >> 8
+"""More reports than that room holds."""
+ASKED_AT_ONCE = 50
+"""Neighbours whose answers find room in any queue: each makes two reports, and net.core.rmem_default holds 250."""
 HOP_LIMIT = 255
 
 LOG = Log("mag")
@@ -147,6 +151,8 @@ class Neighbourhood:
     def __init__(self, links: tuple[str, ...]) -> None:
         """Listen. Raises OSError."""
         self._links, self._neighbours = links, Neighbours()
+        self._to_ask: list[bytes] = []
+        self._reports_lost = False
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
         # In a user namespace the kernel does not exceed net.core.rmem_max for us: then reports are lost sooner.
         with contextlib.suppress(PermissionError):
@@ -158,7 +164,7 @@ class Neighbourhood:
         return self._socket.fileno()
 
     def probe(self) -> list[Lost]:
-        """Read the kernel's neighbours, and have it ask those that may be there: `reports` has who answers.
+        """Read the kernel's neighbours, and have it ask those that may be there; `reports` has who answers.
 
         Call this first, as an entry that an earlier process has left is no sign of life (see `Neighbours`), and when
         reports were lost. Returns those that do not answer. Raises OSError.
@@ -166,26 +172,38 @@ class Neighbourhood:
         indexes = dict(self._indexes())
         with contextlib.closing(RouteSocket()) as netlink:
             listed = list(netlink.listing(RTM_GETNEIGH, NDMSG.pack(AF_INET6, 0, 0, 0, 0)))
-            self._neighbours.keep(listed)
-            told = [(entry, self._neighbours.report(RTM_NEWNEIGH, entry, indexes)) for entry in listed]
-            # Of what has gone meanwhile, the kernel says so: there is nobody left to ask.
-            known = (entry for entry, report in told if isinstance(report, Heard))
-            netlink.request(RTM_NEWNEIGH, NLM_F_REPLACE, map(_probed, known))
+        self._neighbours.keep(listed)
+        told = [(entry, self._neighbours.report(RTM_NEWNEIGH, entry, indexes)) for entry in listed]
+        self._to_ask = [entry for entry, report in told if isinstance(report, Heard)]
+        self._ask()
         return [report for _, report in told if isinstance(report, Lost)]
 
     def reports(self) -> Iterator[Heard | Lost]:
-        """Yield what neighbours tell, from reports that have arrived, at most BATCH. Ask `down` afterwards."""
+        """Yield what neighbours tell, from reports that have arrived. Ask `down` afterwards.
+
+        They are at most BATCH, or all that are queued if others were lost.
+        """
         indexes = dict(self._indexes())
-        for _ in range(BATCH):
+        for read in range(MOST_QUEUED):
+            if read >= BATCH and not self._reports_lost:
+                return
             try:
                 data = self._socket.recv(RECEIVE_BYTES)
             except BlockingIOError:
-                return
+                # Not before: a full queue has no room for answers, and says only once that it was full.
+                if self._reports_lost:
+                    self._reports_lost = False
+                    LOG.warning("reports-lost", action="ask all neighbours")
+                    yield from self.probe()
+                elif self._to_ask:
+                    self._ask()
+                else:
+                    return
+                continue
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
-                LOG.warning("reports-lost", action="ask all neighbours")
-                yield from self.probe()
+                self._reports_lost = True
                 continue
             while len(data) >= HEADER.size:
                 length, kind, *_ = HEADER.unpack_from(data)
@@ -204,6 +222,13 @@ class Neighbourhood:
     def close(self) -> None:
         """Close its socket."""
         self._socket.close()
+
+    def _ask(self) -> None:
+        """Have the kernel ask the next neighbours, whose reports make `fileno` readable again."""
+        some, self._to_ask = self._to_ask[:ASKED_AT_ONCE], self._to_ask[ASKED_AT_ONCE:]
+        with contextlib.closing(RouteSocket()) as netlink:
+            # Of what has gone meanwhile, the kernel says so: there is nobody left to ask.
+            netlink.request(RTM_NEWNEIGH, NLM_F_REPLACE, map(_probed, some))
 
     def _indexes(self) -> Iterator[tuple[int, str]]:
         return ((number, name) for number, name in socket.if_nameindex() if name in self._links)

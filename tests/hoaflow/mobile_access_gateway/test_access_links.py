@@ -119,3 +119,20 @@ def test_after_lost_reports_neighbours_are_asked_and_those_that_age_tell_nothing
         ip(f"{gone} nud delay")
         wait_for("who is there is heard", lambda: is_told(Heard("near", there, "fe80::b")))
         assert not is_told(Heard("near", MAC, LINK_LOCAL))
+
+
+def test_all_who_appear_at_once_are_heard_though_reports_are_lost(
+    there: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access_links, "QUEUED_BYTES", 1 << 16)  # of half of them
+    addresses = [f"fe80::{each:x}" for each in range(0x1000, 0x1000 + 300)]
+    ip(*(f"address add {each}/64 dev far nodad" for each in addresses))
+    with closing(Neighbourhood(("near",))) as neighbourhood:
+        ip(*(f"neigh replace {each} lladdr {there.hex(':')} dev near nud stale" for each in addresses))
+        heard: set[Heard | Lost] = set()
+
+        def all_heard() -> bool:
+            heard.update(neighbourhood.reports())
+            return heard >= {Heard("near", there, each) for each in addresses}
+
+        wait_for("all are heard", all_heard)
