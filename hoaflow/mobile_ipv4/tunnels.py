@@ -22,7 +22,16 @@ from collections.abc import Iterable, Mapping
 
 from hoaflow.addresses import parse_address
 from hoaflow.linux import AF_INET, AF_INET6, MAIN_TABLE, RTA_METRICS, RTA_OIF, RTA_PRIORITY, RTAX_MTU
-from hoaflow.mobility.binding_objects import OWNER, AcceptedPairs, HostRoute, HostRoutes, RouteMaker, next_hop, summary
+from hoaflow.mobility.binding_objects import (
+    OWNER,
+    AcceptedPairs,
+    HostRoute,
+    HostRoutes,
+    RouteMaker,
+    leads_into_tunnel,
+    next_hop,
+    summary,
+)
 from hoaflow.mobility.hairpin import ENTRY, ENTRY_MAC, EXIT, EXIT_ADDRESS, EXIT_MAC, ipv4_exit, tunnel_mtu
 from hoaflow.mobility.objects import LocalRule
 from hoaflow.mobility.routes import CareOfAddressRoutes
@@ -93,7 +102,7 @@ class Tunnels:
             *_hairpin(),
             program,
             MapEntries(self._wanted),
-            HostRoutes(MAIN_TABLE, self._wanted, _route, lambda each: each.protocol == OWNER, self._put, AF_INET),
+            HostRoutes(MAIN_TABLE, self._wanted, _route, leads_into_tunnel, self._put, AF_INET),
             Route(None, "0.0.0.0/0", EXIT_ADDRESS, ENTRY, DECAPSULATION_TABLE),
             OnlyRoutes(None, AF_INET, DECAPSULATION_TABLE),
             LocalRule(LOCAL_RULE_PREFERENCE, family=AF_INET),

@@ -8,6 +8,7 @@ between which signalling goes on, and mended in one batch.
 import contextlib
 import errno
 import os
+import socket
 import struct
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeVar
@@ -28,6 +29,7 @@ from hoaflow.linux import (
     RTM_NEWROUTE,
     RTN_UNICAST,
 )
+from hoaflow.mobility.hairpin import EXIT_ADDRESS
 from hoaflow.tunnel.actual_state import ActualState, FoundRoute, MissingParent, found_route
 from hoaflow.tunnel.declaration import Steps, at_once
 from hoaflow.tunnel.links import LinkError
@@ -37,7 +39,9 @@ from hoaflow.tunnel.spoofing_filter import SourcePair, SpoofingFilter
 
 T = TypeVar("T")
 OWNER = 16
-"""Protocol number of our proxy entries and routes; UMIP uses the same."""
+"""Protocol number of our proxy entries and routes; UMIP uses the same, and so do DHCP clients (RTPROT_DHCP)."""
+DEVICE_PREFIX = "hoatnl"
+"""How the names of our tunnel devices begin."""
 SLICE = 100
 """Items compared between two pauses: a few milliseconds of work."""
 
@@ -70,6 +74,18 @@ def next_hop(home_address: str, hop: bytes) -> bytes:
     if not hop:
         return b""
     return attribute(RTA_GATEWAY, hop) if ":" in home_address else attribute(RTA_VIA, struct.pack("=H", AF_INET6) + hop)
+
+
+def leads_into_tunnel(route: FoundRoute) -> bool:
+    """Tell whether a route is one of ours into a tunnel, of this process or one before, and not a DHCP client's."""
+    if route.protocol != OWNER:
+        return False
+    if route.encap_type or route.hop == EXIT_ADDRESS:
+        return True
+    try:
+        return socket.if_indextoname(route.interface).startswith(DEVICE_PREFIX)
+    except OSError:  # the interface has gone since, and its routes with it; or there is none, as with blackholes
+        return False
 
 
 class HostRoute(NamedTuple):

@@ -22,7 +22,16 @@ from pyroute2 import IPRoute, NetlinkError
 
 from hoaflow.addresses import format_address
 from hoaflow.linux import AF_INET6, IFF_UP, IP6_TNL_F_IGN_ENCAP_LIMIT, LOCAL_TABLE
-from hoaflow.mobility.binding_objects import OWNER, HostRoute, HostRoutes, RouteMaker, paused, summary
+from hoaflow.mobility.binding_objects import (
+    DEVICE_PREFIX,
+    OWNER,
+    HostRoute,
+    HostRoutes,
+    RouteMaker,
+    leads_into_tunnel,
+    paused,
+    summary,
+)
 from hoaflow.mobility.objects import LocalRule
 from hoaflow.tunnel.actual_state import (
     IFINFO,
@@ -41,8 +50,7 @@ from hoaflow.tunnel.rtnetlink import attributes
 from hoaflow.tunnel.spoofing_filter import IPV6_MARK
 
 KIND = "ip6tnl"
-PREFIX = "hoatnl"
-PROBE = f"{PREFIX}0"
+PROBE = f"{DEVICE_PREFIX}0"
 ROUTE_METRIC = 192  # UMIP's
 HOP_LIMIT = 64
 IFLA_IPTUN_LOCAL, IFLA_IPTUN_REMOTE, IFLA_IPTUN_TTL, IFLA_IPTUN_FLAGS, IFLA_IPTUN_PROTO = 2, 3, 4, 8, 9
@@ -197,9 +205,7 @@ class Ip6tnlPlane:
         )
         return [
             self._tunnels,
-            HostRoutes(
-                self._table, self._devices, _leading_to, lambda route: route.protocol == OWNER, self._put_routes
-            ),
+            HostRoutes(self._table, self._devices, _leading_to, leads_into_tunnel, self._put_routes),
             marked,
             LocalRule(LOCAL_RULE_PREFERENCE, not_tunnelled_to=self._home_agent),
         ]
@@ -213,7 +219,9 @@ class Ip6tnlPlane:
             remotes[current] = care_of_address
             self._tunnels.put(current, care_of_address)
             return
-        device = target or next(f"{PREFIX}{n}" for n in itertools.count(1) if f"{PREFIX}{n}" not in remotes)
+        device = target or next(
+            f"{DEVICE_PREFIX}{n}" for n in itertools.count(1) if f"{DEVICE_PREFIX}{n}" not in remotes
+        )
         remotes[device] = care_of_address
         self._devices[home_address] = device
         if target is None:
@@ -275,7 +283,7 @@ def _device(message: bytes) -> Device | None:
     """Return the device of a message; None if its name is not one of ours."""
     facts = dict(attributes(message[IFINFO.size :]))
     name = facts[IFLA_IFNAME].rstrip(b"\0").decode(errors="replace")
-    if not name.startswith(PREFIX):
+    if not name.startswith(DEVICE_PREFIX):
         return None
     info = dict(attributes(facts.get(IFLA_LINKINFO, b"")))
     parameters: dict[str, object] | None = None

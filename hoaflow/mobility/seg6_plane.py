@@ -25,7 +25,7 @@ from collections.abc import Iterable, Mapping
 from hoaflow.addresses import parse_ipv6_address
 from hoaflow.linux import AF_INET, AF_INET6
 from hoaflow.mobility import untracked
-from hoaflow.mobility.binding_objects import OWNER, HostRoute, HostRoutes, RouteMaker, metric_of
+from hoaflow.mobility.binding_objects import OWNER, HostRoute, HostRoutes, RouteMaker, leads_into_tunnel, metric_of
 from hoaflow.mobility.hairpin import ENTRY, EXIT, EXIT_ADDRESS, hairpin, ipv4_exit
 from hoaflow.mobility.objects import LocalRule, MainRule, RestoredSetting
 from hoaflow.tunnel import outer_header
@@ -117,9 +117,8 @@ class Seg6Plane:
 
     def _routes_of(self, family: int) -> list[Declared]:
         """Return the routes of one family's home addresses, and the rule that leads into the hairpin."""
-        ours = lambda route: route.protocol == OWNER  # noqa: E731
         return [
-            HostRoutes(self._table, self._wanted, _encapsulating, ours, self._encapsulate, family),
+            HostRoutes(self._table, self._wanted, _encapsulating, leads_into_tunnel, self._encapsulate, family),
             HostRoutes(
                 HAIRPIN_TABLE, self._wanted, _through_hairpin, lambda _: True, self._lead_through_hairpin, family
             ),

@@ -37,5 +37,5 @@ class DualStackLab(Lab):
             self.run(name, "sysctl -qw net.ipv4.ip_forward=1")
         self.run("cn", "ip route add default via 10.1.0.1")
         self.run("rt", f"ip route add 10.99.0.0/24 via {UPLINK}")
-        self.run("ha", "ip route add default via 10.10.0.1")
+        self.run("ha", "ip route add default via 10.10.0.1 proto dhcp")  # whose protocol number is ours, too
         self.run("hh", f"ip route add default via {HOME_AGENT}")

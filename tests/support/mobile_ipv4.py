@@ -53,6 +53,6 @@ class Ipv4Lab(Lab):
         ):
             self.run(name, f"ip address add {address}/24 dev {interface}")
         self.run("cn", "ip route add default via 10.1.0.1")
-        self.run("ha", f"ip route add default via {UPLINK_HOP4}")
+        self.run("ha", f"ip route add default via {UPLINK_HOP4} proto dhcp")
         self.run("hh", f"ip route add default via {HOME_AGENT4}")
         self.run("rt", f"ip route add {HOME_PREFIX4} via {UPLINK4}")
