@@ -2,7 +2,8 @@
 """Count, in an anchor's namespace, the data packets that reach it from the core; signalling is not data.
 
 The anchor is a home agent or local mobility anchor. Data is: packets for the home address (or home network prefix), and
-packets in a tunnel to the anchor. Neither counts when a Mobility Header (next header 135) is what it carries.
+packets in a tunnel to the anchor. Neither counts when a Mobility Header (next header 135) is what it carries. Nor does
+neighbour discovery: the anchor answers it for the home address, and a router may ask again once traffic goes direct.
 """
 
 import json
@@ -16,6 +17,7 @@ table inet {table} {{
  counter data {{ }}
  chain arriving {{
   type filter hook prerouting priority -450;
+  icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} accept
   iifname "{interface}" {to_home} counter name data
   iifname "{interface}" {tunnelled} counter name data
  }}

@@ -89,6 +89,20 @@ def test_tunnelled_data_counts_as_load_and_signalling_does_not(bed: Testbed) -> 
     assert load.packets() == 7
 
 
+def test_neighbour_discovery_of_the_home_address_is_no_load(bed: Testbed) -> None:
+    """A router asks for the home address itself, not its group, where it knew the link-layer address before."""
+    load = AnchorLoad(bed)
+    solicitation = (
+        "import socket; s = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6);"
+        "s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, 255);"
+        f"s.sendto(bytes([135]) + bytes(7) + socket.inet_pton(socket.AF_INET6, '{at.HOME_ADDRESS}'),"
+        f" ('{at.HOME_ADDRESS}', 0))"
+    )
+    bed.run(sys.executable, "-c", solicitation, node="stranger")
+    bed.run("ping", "-c", "1", at.HOME_ADDRESS, node="stranger")  # so that all before it has arrived
+    assert load.packets() == 1  # the echo request alone
+
+
 def test_a_forged_packet_is_told_by_its_label(bed: Testbed) -> None:
     """The home agent's namespace decapsulates here without any check: what is forged must arrive."""
     bed.run("ip", "-6", "addr", "del", f"{at.HOME_AGENT}/64", "dev", "ha-home", node="ha")
