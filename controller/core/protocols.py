@@ -118,7 +118,6 @@ WORDS: Mapping[Protocol, Mapping[str, str]] = {
         "home addresses": "home network prefixes",
         "home address": "home network prefix",
         "care-of address": "Proxy-CoA",
-        "straight to": "straight to MAG",
     },
     Protocol.MIPV4: {
         "a home registration that home agent": "a registration that home agent",

@@ -15,7 +15,7 @@ from msgspec import UNSET, structs
 from controller.cluster.view import View
 from controller.core.binding_states import State, together
 from controller.core.explanation import path_of, path_reason
-from controller.core.protocols import Protocol
+from controller.core.protocols import Protocol, in_words_of
 from controller.rest.schemas import answers
 from controller.rest.schemas.queries import BindingsQuery, PageQuery
 
@@ -115,6 +115,7 @@ def merged_explanation(
         prepared = {int(dpid, 16): why_not.pop(int(dpid, 16)) for dpid in binding.routers if dpid in routers}
         is_down = first.home_agent.status == "ha-down"
         reason = path_reason(path, binding.care_of_address, is_down, prepared, why_not)
+        reason = in_words_of(Protocol(binding.protocol), reason)
     return structs.replace(
         first,
         path=path,

@@ -10,9 +10,9 @@ from hoaflow.cli.output import Output, ago, bytes_, moment, seconds
 from hoaflow.cli.session import Session, with_session
 
 VERDICTS = {
-    "direct": "go direct: its home agent does not see them",
-    "home-agent": "go through its home agent",
-    "mixed": "go direct on some routers, and through its home agent on others",
+    "direct": "go direct: its {anchor} does not see them",
+    "home-agent": "go through its {anchor}",
+    "mixed": "go direct on some routers, and through its {anchor} on others",
     "home": "go to its home link: no binding is held",
 }
 
@@ -38,11 +38,12 @@ def explain(at: Session, home_address: HomeAddress) -> None:
 
 def show(out: Output, found: Json) -> None:
     """Print an explanation as a page."""
-    out.heading(f"Packets for {found['home_address']} {VERDICTS.get(found['path'], found['path'])}.", found["path"])
+    anchor = "LMA" if found["home_agent"].get("protocols") == ["pmipv6"] else "home agent"
+    verdict = str(VERDICTS.get(found["path"], found["path"])).format(anchor=anchor)
+    out.heading(f"Packets for {found['home_address']} {verdict}.", found["path"])
     since = f" Since {moment(found['since'])}, {ago(found['since'])}." if found["since"] else ""
     out.paragraph(f"{_sentence(found['reason'])}{since}")
     out.line()
-    anchor = "LMA" if found["home_agent"].get("protocols") == ["pmipv6"] else "home agent"
     out.pairs({**_binding(found["binding"]), anchor: _home_agent(found["home_agent"])}, indent="")
     for dpid, router in found["routers"].items():
         out.line()

@@ -47,6 +47,19 @@ def test_any_member_shows_a_binding_on_all_routers(cluster: PlayedCluster, asked
     assert [each["dpid"] for each in api.get("/v1/routers")["routers"]] == [ONE, TWO]
 
 
+def test_any_member_explains_in_the_words_of_the_protocol(cluster: PlayedCluster) -> None:
+    lma = {"home_prefixes": ["2001:db8:f1::/48"], "lease": 10, "protocols": ["pmipv6"]}
+    registered = {**BINDING, "protocol": "pmipv6", "home_address": "2001:db8:f1:1::/64", "home_agent": "2001:db8:98::1"}
+    for api in cluster.apis.values():
+        for path, body in (("", lma), ("/bindings", {"bindings": [registered]}), ("", {**lma, "status": "ha-down"})):
+            answer = api.call("PUT", f"/v1/home-agents/2001:db8:98::1{path}", body, headers=THIS_MEMBER)
+            assert answer.status_code in (200, 201), answer.json
+    cluster.settle()
+    explained = cluster.apis["a"].get("/v1/bindings/2001:db8:f1:1::/64/explain")
+    assert explained["reason"].endswith("straight to 2001:db8:2::2 until its lifetime ends, as the LMA is down")
+    assert {each["reason"] for each in explained["routers"].values()} == {"its packets go straight to the Proxy-CoA"}
+
+
 def test_what_a_silent_master_knows_is_unknown_and_all_else_is_shown(cluster: PlayedCluster) -> None:
     reported(cluster)
     cluster.silent.add("b")

@@ -3,6 +3,10 @@
 
 from pathlib import Path
 
+import pytest
+
+from hoaflow.cli.explain import show
+from hoaflow.cli.output import Output
 from tests.support.bench import HOME_ADDRESS, HOME_AGENT, Bench
 from tests.support.operator import Operator
 from tests.support.operator_bench import OTHER, UNBROKEN
@@ -17,6 +21,13 @@ def test_explain_says_the_verdict_first_and_then_why(bench: Bench, hoaflow: Oper
     assert "What would change it\n  - " in said
     assert all(len(line) <= 80 or line.startswith(UNBROKEN) for line in said.splitlines()), said
     assert hoaflow.json("explain", HOME_ADDRESS)["path"] == "direct"
+
+
+def test_explain_calls_an_lma_so(bench: Bench, hoaflow: Operator, capsys: pytest.CaptureFixture[str]) -> None:
+    found = hoaflow.json("explain", HOME_ADDRESS)
+    found["home_agent"]["protocols"] = ["pmipv6"]
+    show(Output(as_json=False), found)
+    assert capsys.readouterr().out.startswith(f"Packets for {HOME_ADDRESS} go direct: its LMA does not see them.\n")
 
 
 def test_explain_finds_why_a_mobile_node_goes_through_its_home_agent(bench: Bench, hoaflow: Operator) -> None:
