@@ -206,7 +206,7 @@ def main(argv: list[str] | None = None) -> int:
         access, etcd_access = from_arguments(args), etcd.from_arguments(args)
     except (AccessError, EtcdAccessError) as error:
         parser.error(str(error))
-    logs.set_up(args, public=[*args.controller, args.home_agent])
+    logs.set_up(args, public=[*args.controller, args.home_agent, *(args.cache[0] if args.cache else ())])
     polls_alone = args.no_netlink or args.no_console  # reading the kernel's view costs nothing
     poll = args.poll or (POLL_ALONE if polls_alone else POLL_WITH_EVENTS)
     kernel, pods = not args.no_netlink, args.cache is not None

@@ -21,7 +21,7 @@ LOG = logs.Log("home-agent")
 def main(argv: list[str] | None = None) -> int:
     """Run the home agent until SIGTERM or SIGINT; return 0, 1 if it cannot start, or 2 if a setting is wrong."""
     arguments = parser().parse_args(argv)
-    logs.set_up(arguments, public=[arguments.home_agent])
+    logs.set_up(arguments, public=[arguments.home_agent, *(arguments.cache[0] if arguments.cache else ())])
     try:
         agent: HomeAgent | Pod | MobileIpv4HomeAgent
         settings: Settings | MobileIpv4Settings

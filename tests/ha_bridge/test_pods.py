@@ -157,6 +157,12 @@ def own(etcd: EtcdClient, pod: str) -> dict[str, object]:
     return {"name": pod, "revision": found.revision}
 
 
+def test_the_log_names_the_etcd_that_does_not_answer(controller: Controller, home_agent: HomeAgent) -> None:
+    options = arguments(controller, home_agent.terminal.port, "--cache", "etcd://192.0.2.9:2379/lab")
+    with bridge(*options, hiding=True) as process:
+        assert "http://192.0.2.9:2379" in process.wait("etcd-unreachable")
+
+
 def test_the_process_follows_the_owner_in_etcd(
     controller: Controller, home_agent: HomeAgent, etcd: EtcdClient, authority: Authority
 ) -> None:

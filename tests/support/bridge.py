@@ -170,13 +170,14 @@ class Terminal:
 
 
 class Bridge:
-    """A running `ha-bridge` process; its log is at hand line by line."""
+    """A running `ha-bridge` process; its log is at hand line by line, with addresses unless `hiding`."""
 
-    def __init__(self, *arguments: str, command: tuple[str, ...] = ()) -> None:
+    def __init__(self, *arguments: str, command: tuple[str, ...] = (), hiding: bool = False) -> None:
         self.lines: list[str] = []
         self._grown = threading.Condition()
+        shown = [] if hiding else ["--log-addresses"]
         self.process = subprocess.Popen(
-            [*command, sys.executable, "-m", "ha_bridge", "--home-agent", HOME_AGENT, "--log-addresses", *arguments],
+            [*command, sys.executable, "-m", "ha_bridge", "--home-agent", HOME_AGENT, *shown, *arguments],
             stderr=subprocess.PIPE,
             text=True,
             cwd=Path(__file__).parents[2],
@@ -219,9 +220,9 @@ class Bridge:
 
 
 @contextlib.contextmanager
-def bridge(*arguments: str, command: tuple[str, ...] = ()) -> Iterator[Bridge]:
+def bridge(*arguments: str, command: tuple[str, ...] = (), hiding: bool = False) -> Iterator[Bridge]:
     """Provide a bridge process that does not outlive the block; a traceback in its log fails the test."""
-    running = Bridge(*arguments, command=command)
+    running = Bridge(*arguments, command=command, hiding=hiding)
     try:
         yield running
     finally:
