@@ -189,11 +189,11 @@ class Agent:
         """Tell whether the kernel carries a tunnel, or has failed to."""
         routes = self._endpoints.get(home_agent)
         carried = routes is not None and routes.care_of_address(home_address) == care_of_address
-        return carried or home_address in self._failed or self._flow.record is not None
+        return carried or home_address in self._failed or bool(self._flow.records)
 
     def _apply(self) -> None:
         """Bring every endpoint in line with the list; what could not be done is in `_failed` afterwards."""
-        if self._flow.record is not None:
+        if self._flow.records:
             return
         assert self._members is not None, "made by _take"
         followed = self._members.desired
@@ -278,8 +278,8 @@ class Agent:
         assert self._members is not None, "made by _take"
         found: set[str] = set()
         try:
-            if self._flow.record is not None:
-                found.update(kernel_macs())
+            if self._flow.records:
+                found.update(kernel_macs(left_out=[record.kernel_port for record in self._flow.records]))
             for routes in self._endpoints.values():
                 found.update(kernel_macs(routes.record.namespace, TOUT))
         except TunnelError as error:
@@ -304,17 +304,19 @@ class Agent:
             endpoint = Endpoint.of(self._bridge_name, routes.record)
             probes = functools.partial(endpoint_probes, endpoint)
             subjects[routes] = Subject(home_agent, endpoint.kernel_namespace, probes)
-        if (record := self._flow.record) is not None:
+        for record in self._flow.records:
             probes = functools.partial(flow_probes, record, self._bridge_name, self._ovsdb.db)
             subjects[record] = Subject(self._bridge_name, None, probes)
         self._firewalls.update(subjects)
-        self._flow.filter_problem = self._firewalls.problem(record)
+        self._flow.filter_problems = {record: self._firewalls.problem(record) for record in self._flow.records}
 
     def _follow(self) -> bool:
         """Listen in the namespaces of the present endpoints; returns whether one is new."""
         records = [routes.record for routes in self._endpoints.values()]
         kernels = {record.kernel_namespace or None for record in records}
-        return self._watch.follow({None, *kernels}, [record.namespace for record in records])
+        inside = [record.namespace for record in records]
+        inside += [record.namespace for record in self._flow.records if record.is_ipv4]
+        return self._watch.follow({None, *kernels}, inside)
 
     def _tidy(self) -> None:
         for routes in self._endpoints.values():
@@ -339,13 +341,13 @@ class Agent:
         if self._flow.take(bridge.name):
             self._failed = {}
             self._begin_as(bridge.dpid)
-            record = self._flow.record
+            ports = [port for each in self._flow.records for port in (each.transmit_port, each.receive_port)]
             LOG.info(
                 "backend",
                 bridge=bridge.name,
                 dpid=bridge.dpid,
-                backend="route" if record is None else "flow",
-                ports=None if record is None else f"{record.transmit_port},{record.receive_port}",
+                backend="flow" if ports else "route",
+                ports=",".join(ports) or None,
             )
 
     def _begin_as(self, dpid: str) -> None:

@@ -20,6 +20,6 @@ class Announcement:
     endpoints: tuple[EndpointRecord, ...] = ()
     failed: Mapping[str, str] = field(default_factory=dict)
     macs: tuple[str, ...] = ()
-    flow: Mapping[str, object] | None = None
+    flow: Mapping[str, object] = field(default_factory=dict)
     broken: Mapping[str, str] = field(default_factory=dict)
     install: str | None = None

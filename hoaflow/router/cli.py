@@ -2,29 +2,39 @@
 """The command line `hoaflow-router`."""
 
 import argparse
+import functools
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from hoaflow import logs
 from hoaflow.arguments import address, argument, port
 from hoaflow.client.access import add_controller_option, add_options, from_arguments
 from hoaflow.client.errors import AccessError
+from hoaflow.linux import AF_INET, AF_INET6
 from hoaflow.router import doctor
 from hoaflow.router.agent import Agent, Interruption
-from hoaflow.router.endpoint import MINIMUM_MTU, OUTER_HEADER, Endpoint, home_agent_address, tunnel_mtu
+from hoaflow.router.endpoint import (
+    MINIMUM_MTU,
+    OUTER_HEADER,
+    OUTER_HEADER_IPV4,
+    Endpoint,
+    home_agent_address,
+    tunnel_mtu,
+)
 from hoaflow.router.errors import NoBridge, RouterError
 from hoaflow.router.firewall import Probe, what_drops
 from hoaflow.router.flow import setup as flow_setup
 from hoaflow.router.flow import status as flow_status
 from hoaflow.router.flow.probes import flow_probes
-from hoaflow.router.flow.record import FLOW, RECEIVE_UDP, TRANSMIT_UDP, FlowPorts
+from hoaflow.router.flow.record import FLOW, RECEIVE_UDP, TRANSMIT_UDP, FlowPorts, FlowRecord, plan
 from hoaflow.router.ovsdb import Bridge, EndpointRecord, Ovsdb
 from hoaflow.router.probes import endpoint_probes
 from hoaflow.router.setup import setup, teardown
 from hoaflow.router.status import as_json, status, table
 from hoaflow.tunnel.errors import TunnelError
+from hoaflow.tunnel.links import family_of
 from hoaflow.tunnel.namespace import Namespace, cookie
 
 ROUTE, AUTO = "route", "auto"
@@ -96,29 +106,45 @@ def _setup(arguments: argparse.Namespace, ovsdb: Ovsdb) -> int:
 
 
 def _setup_flow(arguments: argparse.Namespace, bridge: Bridge, ovsdb: Ovsdb) -> None:
-    if ipv4 := [home_agent for home_agent in arguments.home_agent if ":" not in home_agent]:
-        raise RouterError(
-            f"the flow backend makes no tunnels with IPv4 outer headers, as home agent {ipv4[0]} has: take "
-            f"--backend route"
-        )
+    """Set up the flow backend for the families of the home agents, IPv6 if none is named. Raises TunnelError."""
     if cookie(arguments.kernel_namespace) != cookie(None):
         raise RouterError(
             f"the flow backend is not possible here: it needs the router's kernel in Open vSwitch's own network "
             f"namespace, not in {arguments.kernel_namespace}"
         )
-    mtu = tunnel_mtu(arguments.mtu)
-    if mtu < MINIMUM_MTU:
-        raise RouterError(
-            f"--mtu {arguments.mtu}: the flow backend needs links of {MINIMUM_MTU + OUTER_HEADER} octets, as nothing "
-            f"there keeps IPv6 packets of {mtu + 1} to {MINIMUM_MTU} from the tunnel; take --backend route"
-        )
-    if not flow_setup.setup(bridge, ovsdb, arguments.transmit_udp, arguments.receive_udp, mtu, _say):
+    wanted = [_wanted_flow(arguments, bridge.name, family) for family in _families(arguments.home_agent)]
+    for each in wanted:
+        flow_setup.check(bridge, FlowPorts(ovsdb), each)  # all, before anything is made for one
+    changed = [each for each in wanted if flow_setup.setup(bridge, ovsdb, each, _say)]
+    if not changed:
         _say(f"bridge {bridge.name}, flow backend: everything in place, nothing changed")
     elif arguments.backend == AUTO:
-        _say("backend flow, because: Open vSwitch's kernel datapath and the kernel's ip6_tunnel are there")
-    record = FlowPorts(ovsdb).record(bridge.name)
-    assert record is not None, "setup made it"
-    _try_packet_filter(None, lambda: flow_probes(record, bridge.name, ovsdb.db))
+        devices = " and ".join("ipip" if each.is_ipv4 else "ip6_tunnel" for each in wanted)
+        _say(f"backend flow, because: Open vSwitch's kernel datapath and the kernel's {devices} are there")
+    for record in FlowPorts(ovsdb).records(bridge.name):
+        if record.is_ipv4:
+            _say(f"note: {flow_status.NO_IPV6_INSIDE}")
+        _try_packet_filter(None, functools.partial(flow_probes, record, bridge.name, ovsdb.db))
+
+
+def _families(home_agents: Sequence[str]) -> list[int]:
+    """Return the families of home agents, IPv6 first, and IPv6 without any."""
+    found = {family_of(home_agent) for home_agent in home_agents}
+    return sorted(found, reverse=True) or [AF_INET6]
+
+
+def _wanted_flow(arguments: argparse.Namespace, bridge: str, family: int) -> FlowRecord:
+    """Return what the options ask for. Raises RouterError if the links are too narrow."""
+    header = OUTER_HEADER if family == AF_INET6 else OUTER_HEADER_IPV4
+    mtu = tunnel_mtu(arguments.mtu, header)
+    if mtu < MINIMUM_MTU:
+        raise RouterError(
+            f"--mtu {arguments.mtu}: the flow backend needs links of {MINIMUM_MTU + header} octets, as nothing "
+            f"there keeps packets of {mtu + 1} to {MINIMUM_MTU} from the tunnel; take --backend route"
+        )
+    if family == AF_INET6:
+        return plan(bridge, arguments.transmit_udp, arguments.receive_udp, mtu, "")
+    return plan(bridge, arguments.transmit_udp_ipv4, arguments.receive_udp_ipv4, mtu, "", family=family)
 
 
 def _setup_route(arguments: argparse.Namespace, ovsdb: Ovsdb) -> None:
@@ -171,21 +197,24 @@ def _teardown(arguments: argparse.Namespace, ovsdb: Ovsdb) -> int:
 def _status(arguments: argparse.Namespace, ovsdb: Ovsdb) -> int:
     bridge = ovsdb.bridge(arguments.bridge)
     endpoints = status(bridge.name, ovsdb)
-    record = FlowPorts(ovsdb).record(bridge.name)
-    flow = None if record is None else flow_status.status(record, bridge.name, ovsdb)
+    flow = {
+        record.family: flow_status.status(record, bridge.name, ovsdb)
+        for record in FlowPorts(ovsdb).records(bridge.name)
+    }
     if arguments.json:
         described = as_json(bridge.name, bridge.dpid, endpoints)
         described["backend"] = FLOW if flow else ROUTE if endpoints else None
-        described["flow"] = asdict(flow) if flow else None
+        for member, family in (("flow", AF_INET6), ("flow_ipv4", AF_INET)):
+            described[member] = asdict(flow[family]) if family in flow else None
         print(json.dumps(described, indent=2))
-    elif flow is not None:
-        print(flow_status.table(flow))
+    elif flow:
+        print("\n".join(map(flow_status.table, flow.values())))
     elif endpoints:
         print(table(endpoints))
     else:
         print(f"bridge {arguments.bridge}: no backend (hoaflow-router setup makes one)")
-    problems = [problem for endpoint in endpoints for problem in endpoint.problems] + (flow.problems if flow else [])
-    return 1 if problems else 0
+    problems = [*(each.problems for each in endpoints), *(each.problems for each in flow.values())]
+    return 1 if any(problems) else 0
 
 
 def _doctor(arguments: argparse.Namespace, ovsdb: Ovsdb) -> int:
@@ -236,15 +265,20 @@ def build_parser() -> argparse.ArgumentParser:
         help="flow: OpenFlow sets the tunnel, in the kernel datapath; route: one kernel route per binding, with any "
         "datapath; auto (default): the present one, else flow if possible, else route",
     )
-    _home_agents(making, help="route backend: a home agent's address; repeatable")
-    for option, default in (("--transmit-udp", TRANSMIT_UDP), ("--receive-udp", RECEIVE_UDP)):
-        making.add_argument(
-            option,
-            type=port,
-            default=default,
-            metavar="PORT",
-            help="flow backend: a UDP port number that no other Geneve port of the host has (default: %(default)s)",
-        )
+    _home_agents(
+        making,
+        help="a home agent's address; repeatable. The flow backend serves all of a family, IPv6 if none is named",
+    )
+    for option, defaults in (("--transmit-udp", TRANSMIT_UDP), ("--receive-udp", RECEIVE_UDP)):
+        for family, suffix, of in ((AF_INET6, "", ""), (AF_INET, "-ipv4", ", for IPv4 outer headers")):
+            making.add_argument(
+                option + suffix,
+                type=port,
+                default=defaults[family],
+                metavar="PORT",
+                help=f"flow backend{of}: a UDP port number that no other Geneve port of the host has (default: "
+                f"%(default)s)",
+            )
     making.add_argument(
         "--kernel-namespace",
         metavar="NAME|PATH",

@@ -74,8 +74,7 @@ class Controller(Closing):
             "endpoints": [_endpoint(record, broken.get(record.home_agent)) for record in announcement.endpoints],
             "failed": [{"home_address": home, "reason": why} for home, why in sorted(failed.items())],
         }
-        if announcement.flow is not None:
-            body["flow"] = announcement.flow
+        body |= announcement.flow
         if announcement.install is not None:  # which a controller of version 0.1 would refuse
             body["install"] = announcement.install
         answer = self._call("PUT", "tunnels/ack", body=body)

@@ -5,14 +5,15 @@ import shutil
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from hoaflow.linux import AF_INET
 from hoaflow.router.arp import ports_that_answer
-from hoaflow.router.endpoint import OUTER_HEADER, Endpoint
+from hoaflow.router.endpoint import OUTER_HEADER, OUTER_HEADER_IPV4, Endpoint
 from hoaflow.router.errors import NoRoute, RouterError
 from hoaflow.router.firewall import Probe, what_drops
 from hoaflow.router.flow import selftest
 from hoaflow.router.flow.kernel import features
 from hoaflow.router.flow.probes import flow_probes
-from hoaflow.router.flow.record import DEVICE, FlowPorts, FlowRecord
+from hoaflow.router.flow.record import FlowPorts, FlowRecord
 from hoaflow.router.flow.status import checks_sources_strictly, forwards_ipv4, problems
 from hoaflow.router.ovsdb import Bridge, Ovsdb
 from hoaflow.router.probes import endpoint_probes
@@ -37,7 +38,12 @@ class Finding(NamedTuple):
 def kernel_findings() -> list[Finding]:
     """Check whether this host's kernel can run the flow backend. Raises RouterError without root."""
     return [
-        Finding(feature.what, FAILED, feature.problem, feature.help)
+        Finding(
+            feature.what,
+            FAILED if feature.family != AF_INET else WARNING,
+            feature.problem + ": home agents with an IPv4 address need --backend route" * (feature.family == AF_INET),
+            feature.help,
+        )
         if feature.problem
         else Finding(feature.what, OK, "works")
         for feature in features()
@@ -54,22 +60,24 @@ def findings(bridge_name: str, ovsdb: Ovsdb) -> Iterator[Finding]:
     except RouterError as error:
         yield Finding("Open vSwitch", FAILED, str(error), "start Open vSwitch, or name a bridge of `ovs-vsctl list-br`")
         return
-    flow = FlowPorts(ovsdb).record(bridge_name)
+    flow = FlowPorts(ovsdb).records(bridge_name)
     # What the flow backend needs counts as failed only if it is set up, and does not matter beside the other backend.
     for finding in [] if bridge.endpoints else kernel_findings():
         yield finding if flow or finding.result == OK else finding._replace(result=WARNING)
-    yield _datapath(bridge, flow)
+    yield _datapath(bridge, bool(flow))
     yield from _arp(bridge, ovsdb)
-    if flow is not None:
+    if flow:
         yield from _ipv4(bridge_name)
-        yield from _flow_backend(flow, bridge, ovsdb)
+        yield _mtu(bridge.name, ovsdb)
+        for record in flow:
+            yield from _flow_backend(record, bridge, ovsdb)
     elif bridge.endpoints:
         yield from _route_backend(bridge_name, ovsdb)
     else:
         yield Finding("backend", FAILED, "not set up", f"run hoaflow-router setup --bridge {bridge_name}")
 
 
-def _datapath(bridge: Bridge, flow: FlowRecord | None) -> Finding:
+def _datapath(bridge: Bridge, flow: bool) -> Finding:
     if not bridge.dpid:
         return Finding("datapath", FAILED, "the bridge has no datapath yet", "start ovs-vswitchd")
     kind = bridge.datapath_type or "system"
@@ -124,26 +132,26 @@ def _ipv4(bridge: str) -> Iterator[Finding]:
 
 
 def _flow_backend(flow: FlowRecord, bridge: Bridge, ovsdb: Ovsdb) -> Iterator[Finding]:
+    of_family = " (IPv4)" * flow.is_ipv4
     broken = problems(flow, bridge.name, ovsdb)
     for problem in broken:
         what, _, remedy = problem.partition(": ")
-        yield Finding("tunnel", FAILED, what, remedy or f"run hoaflow-router setup --bridge {bridge.name}")
+        yield Finding(f"tunnel{of_family}", FAILED, what, remedy or f"run hoaflow-router setup --bridge {bridge.name}")
     if not broken:
-        yield Finding("tunnel", OK, "ports, device, address, diversions and packet filter are as set up")
-    yield _mtu(bridge.name, ovsdb)
-    yield _tunnel_mtu(flow, bridge.name)
+        yield Finding(f"tunnel{of_family}", OK, "ports, device, address, diversions and packet filter are as set up")
+    yield _tunnel_mtu(flow, bridge.name, f"MTU in tunnels{of_family}")
     if not broken:
-        yield _firewall("firewall", None, lambda: flow_probes(flow, bridge.name, ovsdb.db))
+        yield _firewall(f"firewall{of_family}", None, lambda: flow_probes(flow, bridge.name, ovsdb.db))
         reason = selftest.round_trip(flow, bridge.name, ovsdb.db)
         yield (
-            Finding("self-test packet", OK, "went through the tunnel and came back")
+            Finding(f"self-test packet{of_family}", OK, "went through the tunnel and came back")
             if reason is None
             else Finding(
-                "self-test packet",
+                f"self-test packet{of_family}",
                 FAILED,
                 reason,
-                f"look for a packet filter that drops next header 41 (`nft list ruleset`), and for errors of the "
-                f"tunnel device (`ip -s link show {DEVICE}`)",
+                f"look for a packet filter that drops {'protocol 4' if flow.is_ipv4 else 'next header 41'} (`nft list "
+                f"ruleset`), and for errors of the tunnel device (`ip -s link show {flow.sender}`)",
             )
         )
 
@@ -193,13 +201,13 @@ def _mtu(bridge: str, ovsdb: Ovsdb) -> Finding:
     )
 
 
-def _tunnel_mtu(flow: FlowRecord, bridge: str) -> Finding:
+def _tunnel_mtu(flow: FlowRecord, bridge: str, check: str) -> Finding:
     """Check that a packet that fits into a tunnel also fits through the bridge's interface with the outer header."""
-    own, needed = links.link(None, bridge), flow.mtu + OUTER_HEADER
+    own, needed = links.link(None, bridge), flow.mtu + (OUTER_HEADER_IPV4 if flow.is_ipv4 else OUTER_HEADER)
     if own is None or own["mtu"] >= needed:
-        return Finding("MTU in tunnels", OK, str(flow.mtu))
+        return Finding(check, OK, str(flow.mtu))
     return Finding(
-        "MTU in tunnels",
+        check,
         WARNING,
         f"{flow.mtu} needs links of {needed}, and {bridge} has {own['mtu']}: IPv4 packets between the two are lost",
         f"hoaflow-router setup --bridge {bridge} --mtu {own['mtu']}",

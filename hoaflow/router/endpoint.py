@@ -121,8 +121,7 @@ class Endpoint:
 
     def mac_of(self, end: str) -> str:
         """Return the MAC address of another veth end, which is constant, so that neighbours can be fixed."""
-        digest = hashlib.sha256(self._digest + end.encode()).digest()
-        return ":".join(f"{octet:02x}" for octet in b"\x02" + digest[:5])
+        return mac_of(self._digest, end)
 
     @property
     def record(self) -> EndpointRecord:
@@ -131,6 +130,12 @@ class Endpoint:
         if kernel and "/" not in kernel:
             kernel = str(NETNS_DIRECTORY / kernel)
         return EndpointRecord(self.home_agent, self.port, self.mac, self.namespace, kernel, self.mtu, self.icmp_sources)
+
+
+def mac_of(whose: bytes, end: str) -> str:
+    """Return the MAC address of a veth end of `whose`: locally administered, unicast, always the same."""
+    digest = hashlib.sha256(whose + end.encode()).digest()
+    return ":".join(f"{octet:02x}" for octet in b"\x02" + digest[:5])
 
 
 def tunnel_mtu(link_mtu: int, outer_header: int = OUTER_HEADER) -> int:

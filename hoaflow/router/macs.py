@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Find the MAC addresses of the router's kernel, which tell the frames that are for the router."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from hoaflow.linux import IFF_UP
@@ -13,15 +13,18 @@ ETHERNET = 1  # ARPHRD_ETHER
 SWITCHES = frozenset({"openvswitch", "bridge"})
 
 
-def kernel_macs(endpoint: Namespace = None, way_out: str | None = None) -> tuple[str, ...]:
+def kernel_macs(
+    endpoint: Namespace = None, way_out: str | None = None, left_out: Collection[str] = ()
+) -> tuple[str, ...]:
     """Return the MAC addresses of all interfaces that are up in the router's kernel, sorted, each once.
 
     The router's kernel is in the network namespace at the other end of the veth `way_out` of the namespace `endpoint`;
-    without these it is in the current one. Raises LinkError, NamespaceError.
+    without these it is in the current one, where interfaces named `left_out` do not count. Raises LinkError,
+    NamespaceError.
     """
     with netlink(endpoint) as ipr:
         if way_out is None:
-            return _macs(ipr.get_links(), None)
+            return _macs((link for link in ipr.get_links() if link.get_attr("IFLA_IFNAME") not in left_out), None)
         found = ipr.link_lookup(ifname=way_out)
         if not found:
             raise LinkError(f"interface {way_out} of network namespace {endpoint} is missing")

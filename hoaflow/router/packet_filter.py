@@ -22,6 +22,7 @@ import ipaddress
 from hoaflow.router.endpoint import (
     ENC_OUT,
     KEPT_BACK_MARK,
+    KERNEL_SIDE_IPV4,
     MINIMUM_MTU,
     NESTED_MARK,
     TOUT_SIDE,
@@ -29,18 +30,20 @@ from hoaflow.router.endpoint import (
     Endpoint,
 )
 from hoaflow.router.flow.kernel import TUNNEL_MAC
+from hoaflow.router.flow.record import FlowRecord
 from hoaflow.tunnel.nft_table import Table
 
 RAW, EARLY, LAST = -300, -300, 500  # priorities: before connection tracking; before and after all other rules
-FLOW_TABLE = "hoaflow_flow"
+FLOW_TABLE, FLOW_TABLE_IPV4 = "hoaflow_flow", "hoaflow_flow_ipv4"  # for IPv6 and for IPv4 outer headers
 FORWARD_CHAIN, PROBE_CHAIN = "errors_forwarded", "probe_passed"
 ICMP_ERRORS = ("destination-unreachable", "time-exceeded", "parameter-problem")
 ERRORS = ("destination-unreachable", "packet-too-big", "time-exceeded", "parameter-problem")
 UNTRACKED = "fib daddr type != local notrack"
 # Of the packets that `flow` is tried with: the TCP header's ports, sequence and acknowledgement number, and the address
-# of both ends of the packet within a tunnel, which lies in the prefix that nobody may use (RFC 6666).
+# of both ends of the packet within a tunnel, which lies in the prefix that nobody may use (RFC 6666), or is the dummy
+# address of nodes without one (RFC 7600).
 PROBE_TCP = (443, 50000, 0x686F6166, 0x6C6F7721)
-PROBE_INNER = "100::686f:6166:6c6f:7721"
+PROBE_INNER, PROBE_INNER_IPV4 = "100::686f:6166:6c6f:7721", KERNEL_SIDE_IPV4
 PROBE_RECEIVED, PROBE_SENT = "probe_received", "probe_sent"
 PROBE_FORWARDED, PROBE_DELIVERED, PROBE_LEFT = "probe_forwarded", "probe_delivered", "probe_left"
 COPIED_A_SECOND = 100  # ICMPv6 errors; correspondents need no more of them
@@ -75,10 +78,11 @@ def kernel_tables(endpoint: Endpoint) -> tuple[Table, ...]:
     )
 
 
-def flow_tables(bridge: str) -> tuple[Table, ...]:
-    """Return the tables in the kernel of a router with the `flow` backend.
+def flow_tables(bridge: str, record: FlowRecord) -> tuple[Table, ...]:
+    """Return the tables in the kernel of a router with the `flow` backend, for outer headers of one family.
 
-    What leaves the tunnel comes in by the bridge's own interface, with the Ethernet source that tc gave it.
+    What leaves the tunnel comes in by the bridge's own interface, with the Ethernet source that tc gave it. What goes
+    into one is sent by the kernel itself; with IPv4 outer headers it comes in from the namespace that made these.
     """
     untracked = _chain("untracked", "prerouting", RAW, f'iifname "{bridge}" ether saddr {TUNNEL_MAC} {UNTRACKED}')
     source_port, destination_port, sequence, acknowledged = PROBE_TCP
@@ -86,22 +90,32 @@ def flow_tables(bridge: str) -> tuple[Table, ...]:
         f'iifname "{bridge}" tcp sport {source_port} tcp dport {destination_port} tcp sequence {sequence} '
         f"tcp ackseq {acknowledged}"
     )
-    inner = f"0x{ipaddress.IPv6Address(PROBE_INNER).packed.hex()}"
-    tunnel_packet = f"meta l4proto ipv6 @th,64,128 {inner} @th,192,128 {inner}"
     traced = "meta nftrace set 1"
-    return (
-        _table("ip", FLOW_TABLE, untracked),
-        _table(
-            "ip6",
-            FLOW_TABLE,
-            untracked,
-            _chain(PROBE_RECEIVED, "prerouting", RAW, f"{answer} {traced}\n{tunnel_packet} {traced}"),
-            _chain(PROBE_SENT, "output", RAW, f"{tunnel_packet} {traced}"),
-            _chain(PROBE_FORWARDED, "forward", LAST, f"{answer} drop"),
-            _chain(PROBE_DELIVERED, "input", LAST, f"{tunnel_packet} drop"),
-            _chain(PROBE_LEFT, "postrouting", LAST, f"{tunnel_packet} drop"),
-        ),
+    if record.is_ipv4:
+        inner = f"0x{ipaddress.IPv4Address(PROBE_INNER_IPV4).packed.hex()}"
+        tunnel_packet = f"meta l4proto 4 @th,96,32 {inner} @th,128,32 {inner}"
+        sent = f'iifname "{record.kernel_port}"'
+        from_namespace = _chain("untracked_sent", "prerouting", RAW, f"{sent} {UNTRACKED}")
+        received = f'{answer} {traced}\niifname "{bridge}" {tunnel_packet} {traced}'
+        begun = _chain(PROBE_SENT, "prerouting", RAW, f"{sent} {tunnel_packet} {traced}")
+    else:
+        inner = f"0x{ipaddress.IPv6Address(PROBE_INNER).packed.hex()}"
+        tunnel_packet = f"meta l4proto ipv6 @th,64,128 {inner} @th,192,128 {inner}"
+        from_namespace = ""
+        received = f"{answer} {traced}\n{tunnel_packet} {traced}"
+        begun = _chain(PROBE_SENT, "output", RAW, f"{tunnel_packet} {traced}")
+    with_probes = _table(
+        "ip" if record.is_ipv4 else "ip6",
+        FLOW_TABLE_IPV4 if record.is_ipv4 else FLOW_TABLE,
+        untracked,
+        from_namespace,
+        _chain(PROBE_RECEIVED, "prerouting", RAW, received),
+        begun,
+        _chain(PROBE_FORWARDED, "forward", LAST, f"{answer} drop"),
+        _chain(PROBE_DELIVERED, "input", LAST, f"{tunnel_packet} drop"),
+        _chain(PROBE_LEFT, "postrouting", LAST, f"{tunnel_packet} drop"),
     )
+    return (with_probes,) if record.is_ipv4 else (_table("ip", FLOW_TABLE, untracked), with_probes)
 
 
 def endpoint_tables(endpoint: Endpoint) -> tuple[Table, ...]:

@@ -20,7 +20,6 @@ from hoaflow.tunnel import links
 from hoaflow.tunnel.namespace import in_namespace
 
 LEAVES_THE_TUNNEL = "what leaves the tunnel"
-TO_CARE_OF_ADDRESSES = "tunnel packets to care-of addresses (IPv6 next header 41)"
 
 SYN_ACK, HOP_LIMIT = 0x12, 64
 IPV6_HEADER, IPV4_HEADER, TCP_HEADER = 40, 20, 20  # octets
@@ -81,11 +80,6 @@ def answer(source: str, destination: str) -> bytes:
     segment = ports + struct.pack("!BBHHH", 5 << 4, SYN_ACK, 1024, 0, 0)
     packet = ipv6 if ":" in source else ipv4
     return packet(source, destination, socket.IPPROTO_TCP, segment)
-
-
-def tunnel_packet(source: str, destination: str, inner: bytes) -> bytes:
-    """Return an IPv6 packet with another one inside."""
-    return ipv6(source, destination, socket.IPPROTO_IPV6, inner)
 
 
 def ipv6(source: str, destination: str, next_header: int, payload: bytes) -> bytes:

@@ -47,6 +47,7 @@ IFADDR = struct.Struct("=BBBBI")  # family, length, flags, scope, index
 NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
 RULE = struct.Struct("=BBBBBxxBI")  # family, dst_len, src_len, tos, table, action, flags
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_LINKINFO = 1, 3, 4, 5, 10, 18
+IFLA_LINK_NETNSID = 37
 IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
 IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS = 1, 2, 8
 NDA_LLADDR = 2
@@ -63,7 +64,9 @@ class MissingParent(TunnelError):
 class Link(NamedTuple):
     """An interface: `number` is its index, `peer` that of a veth's other end, `master` that of its master or 0.
 
-    `data`: what its kind says of it (IFLA_INFO_DATA). `running`: it is up and has a carrier.
+    `data`: what its kind says of it (IFLA_INFO_DATA). `running`: it is up and has a carrier. `link_namespace`: the
+    kernel's number for the namespace of a veth's other end, or in which a tunnel device was made; None if it is this
+    one.
     """
 
     number: int
@@ -75,6 +78,7 @@ class Link(NamedTuple):
     peer: int
     master: int
     data: bytes = b""
+    link_namespace: int | None = None
 
 
 class Address(NamedTuple):
@@ -277,6 +281,7 @@ def _link(payload: bytes) -> tuple[str, Link]:
         _number(found.get(IFLA_LINK)),
         _number(found.get(IFLA_MASTER)),
         info.get(IFLA_INFO_DATA, b""),
+        _number(found[IFLA_LINK_NETNSID]) if IFLA_LINK_NETNSID in found else None,
     )
 
 

@@ -105,7 +105,7 @@ class Route:
 
 @dataclass(frozen=True)
 class LocalRoute:
-    """A route in `table` that delivers packets for an address locally, though no interface has the address."""
+    """A route in `table` that delivers packets for an address or prefix locally, though no interface has it."""
 
     namespace: Namespace
     address: str
@@ -140,7 +140,7 @@ class LocalRoute:
 
     @property
     def _prefix(self) -> str:
-        return f"{self.address}/{128 if self._family == AF_INET6 else 32}"
+        return self.address if "/" in self.address else f"{self.address}/{128 if self._family == AF_INET6 else 32}"
 
 
 @dataclass(frozen=True)
@@ -254,11 +254,12 @@ class Rule:
 
 @dataclass(frozen=True)
 class OnlyRules:
-    """A namespace of our own with no other routing rules than those of these preferences and the kernel's."""
+    """A namespace of our own with no other routing rules than those of these preferences, and of `kernels` ones."""
 
     namespace: Namespace
     family: int
     preferences: frozenset[int]
+    kernels: frozenset[int] = frozenset({*KERNELS_RULES, DEFAULT_RULE})
 
     def __str__(self) -> str:
         return f"no other rules{place(self.namespace)}"
@@ -276,7 +277,7 @@ class OnlyRules:
         """Do nothing: there is nothing to remove."""
 
     def _others(self, actual: ActualState) -> list[FoundRule]:
-        allowed = {*self.preferences, *KERNELS_RULES, DEFAULT_RULE}
+        allowed = self.preferences | self.kernels
         return [rule for rule in actual.rules(self.namespace, self.family) if rule.preference not in allowed]
 
 

@@ -6,8 +6,9 @@
 
 Correspondent node and mobile node are on links of the one bridge, in different prefixes, so all between them passes
 the router's kernel. Home agent and mobile node have their tunnel set as UMIP sets it: local = care-of address,
-remote = home agent on the mobile node, the reverse on the home agent. It carries IPv4, too (RFC 5555). Offloads of all
-links are on. The flows are those that the controller makes, put by hand.
+remote = home agent on the mobile node, the reverse on the home agent. It carries IPv4, too (RFC 5555). By IPv4, they
+have another home agent's tunnel (RFC 5944), with the kernel's ipip devices. Offloads of all links are on. The flows are
+those that the controller makes, put by hand.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +48,16 @@ HOME_PREFIXES = ("2001:db8:99::/64", "10.99.0.0/24")
 COA, COA_2, STRANGER = "2001:db8:2::2", "2001:db8:2::3", "2001:db8:2::66"
 CN = "2001:db8:1::2"
 ROUTER, HA_HOP, HA_HOP4 = "2001:db8:1::1", "2001:db8:10::2", "10.10.0.2"
+# By IPv4.
+HA4, COA4, ACCESS4, HOME_PREFIX4 = "10.98.0.1", "10.2.0.2", "10.2.0.1", "10.98.0.0/24"
+HA4_HOA, HA4_OTHER_HOA = "10.98.0.100", "10.98.0.200"
 SETTINGS = (
     "net.ipv4.conf.all.forwarding=1",
     "net.ipv6.conf.all.forwarding=1",
     "net.ipv6.conf.default.accept_dad=0",
     "net.ipv6.conf.all.accept_dad=0",
 )
-TABLE = "77"
+TABLE, TABLE4 = "77", "78"
 TRANSFER = [sys.executable, str(Path(__file__).with_name("transfer.py"))]
 TIMEOUT = 120  # seconds, for a transfer; the receiver of a datagram waits as long
 PORTS = {"cn": 1, "mn": 2}
@@ -184,7 +188,8 @@ class FlowLab(Environment):
         commands = {
             "links": "ip -br link",
             "qdiscs": "tc qdisc show",
-            "addresses": "ip -br -6 address",
+            "addresses": "ip -br address",
+            "namespaces": "ls /run/netns",
             "routes": "ip -6 route show table all",
             "rules": "ip -6 rule",
             "nft": "nft list ruleset",
@@ -210,10 +215,10 @@ class FlowLab(Environment):
             self._facts = self.status()["flow"]
         return self._facts
 
-    def backend(self) -> Backend:
-        """Return the backend that is set up, as the controller knows it."""
+    def backend(self, member: str = "flow") -> Backend:
+        """Return the backend that is set up, as the controller knows it; `member`: `flow`, or `flow_ipv4`."""
         status = self.status()
-        if (flow := status["flow"]) is None:
+        if (flow := status[member]) is None:
             (endpoint,) = status["endpoints"]
             return RouteBackend(endpoint["ofport"], endpoint["mac"])
         decapsulation = parse_address(flow["decapsulation_address"])
@@ -223,15 +228,29 @@ class FlowLab(Environment):
     def offload(self, care_of_address: str = COA, backend: Backend | None = None) -> None:
         """Send HOA and HOA4 direct both ways, at a care-of address, by the backend that is set up; other flows go."""
         self._backend = backend or self._backend or self.backend()
-        home_agent = HomeAgent(parse_address(HA), tuple(map(parse_prefix, HOME_PREFIXES)), 10, 0.0, Status.UP, 0.0)
+        self._offload(HA, HOME_PREFIXES, (HOA, HOA4), care_of_address, self._backend)
+
+    def offload4(self, backend: Backend) -> None:
+        """Send HA4_HOA direct both ways, at COA4; other flows go."""
+        self._offload(HA4, (HOME_PREFIX4,), (HA4_HOA,), COA4, backend)
+
+    def _offload(
+        self,
+        home_agent: str,
+        home_prefixes: Iterable[str],
+        home_addresses: Iterable[str],
+        care_of_address: str,
+        backend: Backend,
+    ) -> None:
+        owner = HomeAgent(parse_address(home_agent), tuple(map(parse_prefix, home_prefixes)), 10, 0.0, Status.UP, 0.0)
         flows = [
             *pipeline.miss_flows((Normal(),)),
-            *guards_of(home_agent, self._backend),
-            *gates_of(home_agent, in_namespace(self.names["rt"], kernel_macs), self._backend),
+            *guards_of(owner, backend),
+            *gates_of(owner, in_namespace(self.names["rt"], kernel_macs), backend),
         ]
-        for home_address in (HOA, HOA4):
-            binding = Binding(parse_prefix(home_address), parse_address(care_of_address), home_agent.address)
-            flows += flows_of(binding, self._backend).all()
+        for home_address in home_addresses:
+            binding = Binding(parse_prefix(home_address), parse_address(care_of_address), owner.address)
+            flows += flows_of(binding, backend).all()
         self._replace_flows(ofctl_text(flows))
 
     def home(self) -> None:
@@ -263,7 +282,9 @@ class FlowLab(Environment):
         """Tell whether a node can ask for neighbours on its links: the kernel may take a second to see a carrier."""
         links = json.loads(self.ip(node, "-json", "address", "show", "up"))
         scopes = {link["ifname"]: {address["scope"] for address in link["addr_info"]} for link in links if link}
-        return all("link" in found for name, found in scopes.items() if name not in ("lo", "t6") and "global" in found)
+        return all(
+            "link" in found for name, found in scopes.items() if name not in ("lo", "t4", "t6") and "global" in found
+        )
 
     def _add_nodes(self) -> None:
         sh("ip", "-batch", "-", stdin="\n".join(f"netns add {self.names[node]}" for node in self.nodes))
@@ -297,8 +318,9 @@ class FlowLab(Environment):
             f"address add 2001:db8:2::1/64 dev {BRIDGE} nodad",
             "address add 2001:db8:10::1/64 dev rha nodad",
             f"address add {ROUTER4}/24 dev {BRIDGE}",
+            f"address add {ACCESS4}/24 dev {BRIDGE}",
             "address add 10.10.0.1/24 dev rha",
-            f"route add 10.99.0.0/24 via {HA_HOP4}",
+            *(f"route add {prefix} via {HA_HOP4}" for prefix in ("10.99.0.0/24", HOME_PREFIX4)),
             f"route add 2001:db8:99::/64 via {HA_HOP}",
         )
         self.ip_batch(
@@ -318,6 +340,9 @@ class FlowLab(Environment):
             "route add default via 10.10.0.1",
             "route add default via 2001:db8:10::1",
             *_tunnel(HA, COA),
+            f"address add {HA4}/32 dev lo",
+            *_tunnel4(HA4, COA4),
+            f"route add {HA4_HOA}/32 dev t4",
             f"route add {HOA}/128 dev t6",
             f"route add {HOA4}/32 dev t6",
         )
@@ -329,6 +354,12 @@ class FlowLab(Environment):
             *_tunnel(COA, HA),
             *(f"address add {home_address} dev t6 nodad" for home_address in (HOA, OTHER_HOA)),
             f"address add {HOA4}/32 dev t6",
+            f"address add {COA4}/24 dev e0",
+            f"route add default via {ACCESS4}",
+            *_tunnel4(COA4, HA4),
+            *(f"address add {home_address}/32 dev t4" for home_address in (HA4_HOA, HA4_OTHER_HOA)),
+            f"rule add from {HOME_PREFIX4} lookup {TABLE4}",
+            f"route add default dev t4 table {TABLE4}",
             f"rule add from {HOA4} lookup {TABLE}",
             *(f"route add {everything} dev t6 table {TABLE}" for everything in ("::/0", "0.0.0.0/0")),
         )
@@ -338,3 +369,8 @@ class FlowLab(Environment):
 def _tunnel(local: str, remote: str) -> tuple[str, str]:
     """Return the lines for `ip` that make a node's end of the tunnel."""
     return f"link add t6 type ip6tnl mode any local {local} remote {remote} encaplimit none", "link set t6 up"
+
+
+def _tunnel4(local: str, remote: str) -> tuple[str, str]:
+    """Return the lines for `ip` that make a node's end of the tunnel by IPv4."""
+    return f"link add t4 type ipip local {local} remote {remote}", "link set t4 up"

@@ -52,14 +52,14 @@ class World:
         def run() -> str | None:
             self.keeper.take(BRIDGE)
             self.keeper.keep(BRIDGE)
-            problem = (self.keeper.announcement() or {"problem": "no backend"}).get("problem")
+            problem = self.keeper.announcement().get("flow", {"problem": "no backend"}).get("problem")
             return None if problem is None else str(problem)
 
         return self.inside(run)
 
     def record(self) -> FlowRecord:
-        assert self.keeper.record is not None
-        return self.keeper.record
+        (record,) = self.keeper.records
+        return record
 
     def objects(self) -> list[Declared]:
         return declaration(BRIDGE, self.record(), self.ovsdb)

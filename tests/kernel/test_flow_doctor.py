@@ -40,7 +40,7 @@ def test_a_healthy_router_passes_and_its_self_test_packet_comes_back(lab: FlowLa
 
 def test_the_kernel_alone_can_be_checked(lab: FlowLab) -> None:
     status, said, _ = lab.router_status("doctor")
-    assert (status, said.count("works")) == (0, 4)
+    assert (status, said.count("works")) == (0, 5)
     assert said.splitlines()[-1] == ("this kernel can run the flow backend. Next: hoaflow-router setup --bridge BRIDGE")
 
 

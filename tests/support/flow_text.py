@@ -12,6 +12,7 @@ TABLE_NUMBERS = {table.name: str(number) for number, table in enumerate(pipeline
 # What `ovs-ofctl` writes differently in a flow's text.
 OVS_NAMES = {"ipv4_src": "nw_src", "ipv4_dst": "nw_dst", "reg0=1": "reg0=0x1/0x1"}
 OVS_NAMES |= {"ip_frag=0": "nw_frag=no", "ip_frag=1": "nw_frag=first", "ip_frag=3": "nw_frag=later"}
+OVS_NAMES |= {"tun_ipv4_src": "tun_src", "tun_ipv4_dst": "tun_dst"}
 OVS_NAMES |= TABLE_NUMBERS
 _OVS_NAME = re.compile("|".join(rf"\b{name}\b" for name in OVS_NAMES))
 

@@ -292,7 +292,7 @@ def plan(mobile_nodes: int = 10, flow: bool = False) -> Plan:
 
     The seventh is a mobile router, the eighth is proxied, the ninth and tenth have a home agent of Mobile IPv4.
     Neighbours in number, who talk to each other, have different anchors, but for the last two. With the flow backend,
-    which has no tunnels in IPv4, these two are left out.
+    whose faults here are those of its IPv6 tunnels, these two are left out.
     """
     home_agents = HomeAgent("ha1", 9), HomeAgent("ha2", 8)
     anchor, home_agent = LocalMobilityAnchor("lma", 7), Ipv4HomeAgent("ha3", 6)

@@ -231,8 +231,6 @@ def main(argv: list[str] | None = None) -> int:
         help="distributed mobility (RFC 7333): a home agent at each of three sites, against a central one",
     )
     arguments = parser.parse_args(argv)
-    if arguments.kernel == VM and arguments.variant == IPV4:
-        parser.error("--kernel vm is for the flow backend, which makes no tunnels over IPv4")
     if os.geteuid():
         parser.error("root is needed, for namespaces and a switch of its own: use `make demo`, or sudo")
     directory = arguments.output.resolve()

@@ -17,19 +17,24 @@ from pyroute2.netlink import genlmsg
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.generic import GenericNetlinkSocket
 
-from hoaflow.linux import CLONE_NEWNET
+from hoaflow.linux import AF_INET, AF_INET6, CLONE_NEWNET
 from hoaflow.router.errors import RouterError
 from hoaflow.router.flow.diversion import Diversion, Ethernet, divert
 from hoaflow.tunnel.tc import Hook
 
+IP6TNL, IPIP = "ip6tnl", "ipip"  # kinds of tunnel devices
 TUNNEL_MAC = "02:00:00:00:00:01"  # in Ethernet headers that are there for form's sake
 
 
 class Feature(NamedTuple):
-    """A feature of the kernel: the modules that provide it, and why it is missing (empty if it is not)."""
+    """A feature of the kernel: the modules that provide it, and why it is missing (empty if it is not).
+
+    `family`: that of the outer headers that alone need it, or None if both do.
+    """
 
     what: str
     modules: str
+    family: int | None
     problem: str
 
     @property
@@ -44,18 +49,23 @@ class Feature(NamedTuple):
 def features() -> list[Feature]:
     """Try all features that the `flow` backend needs. Raises RouterError without root."""
     tries = {
-        ("Open vSwitch's kernel datapath", "openvswitch"): _openvswitch,
-        ("Geneve devices", "geneve"): _geneve,
-        ("collect-metadata ip6tnl devices", "ip6_tunnel"): _ip6tnl,
-        ("tc diversions", "sch_ingress cls_matchall act_mirred act_vlan"): _diversions,
+        ("Open vSwitch's kernel datapath", "openvswitch", None): _openvswitch,
+        ("Geneve devices", "geneve", None): _geneve,
+        ("collect-metadata ip6tnl devices", "ip6_tunnel", AF_INET6): lambda: _tunnel(IP6TNL),
+        ("collect-metadata ipip devices", "ipip", AF_INET): lambda: _tunnel(IPIP),
+        ("tc diversions", "sch_ingress cls_matchall act_mirred act_vlan", None): _diversions,
     }
     problems = _in_new_namespace(lambda: [_problem(action) for action in tries.values()])
-    return [Feature(what, modules, problem) for (what, modules), problem in zip(tries, problems, strict=True)]
+    return [Feature(*facts, problem) for facts, problem in zip(tries, problems, strict=True)]
 
 
-def add_tunnel(netlink: IPRoute, name: str) -> None:
-    """Add a collect-metadata ip6tnl device for IPv4 and IPv6 payloads (`type ip6tnl external mode any`)."""
-    netlink.link("add", ifname=name, kind="ip6tnl", ip6tnl_collect_metadata=True, ip6tnl_proto=0)
+def add_tunnel(netlink: IPRoute, name: str, kind: str) -> None:
+    """Add a collect-metadata device: IP6TNL for payloads of both families, IPIP for IPv4, the only one that it takes.
+
+    It is what `ip link add` makes with `type ip6tnl external mode any` and `type ipip external`.
+    """
+    data = {"ip6tnl_proto": 0} if kind == IP6TNL else {}
+    netlink.link("add", ifname=name, kind=kind, **{f"{kind}_collect_metadata": True}, **data)
 
 
 def _openvswitch() -> None:
@@ -73,9 +83,9 @@ def _geneve() -> None:
                 raise
 
 
-def _ip6tnl() -> None:
+def _tunnel(kind: str) -> None:
     with IPRoute() as netlink:
-        add_tunnel(netlink, "probe")
+        add_tunnel(netlink, f"probe-{kind}", kind)
 
 
 def _diversions() -> None:

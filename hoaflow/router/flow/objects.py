@@ -8,14 +8,17 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from hoaflow.router.errors import RouterError
 from hoaflow.router.flow.diversion import Diversion, Ethernet, diversion_by, divert, undivert
-from hoaflow.router.flow.kernel import add_tunnel
+from hoaflow.router.flow.kernel import IP6TNL, IPIP, add_tunnel
 from hoaflow.tunnel import links
-from hoaflow.tunnel.actual_state import ActualState
+from hoaflow.tunnel.actual_state import ActualState, Link
+from hoaflow.tunnel.namespace import namespace_path
 from hoaflow.tunnel.objects import Mtu, Up
 from hoaflow.tunnel.rtnetlink import attributes
 from hoaflow.tunnel.tc import Hook
 
 IFLA_IPTUN_PROTO, IFLA_IPTUN_COLLECT_METADATA = 9, 19  # linux/if_tunnel.h
+# The protocol number of what a kind of tunnel carries; 0: IPv4 and IPv6.
+PAYLOAD = {IP6TNL: b"\0", IPIP: b"\4"}
 
 
 @dataclass(frozen=True)
@@ -57,38 +60,111 @@ class Roomy(Mtu):
 
 
 @dataclass(frozen=True)
-class TunnelDevice:
-    """The collect-metadata ip6tnl device: for each packet, OpenFlow sets or learns the tunnel's ends."""
+class LooseSources:
+    """Sources that are checked loosely, if at all, where packets leave the tunnels; only the operator may change that.
 
-    name: str
+    The way back to a mobile node's address is another interface. Of the two settings the higher one counts: 1 is
+    strict, 2 is loose (Linux, ip-sysctl).
+    """
+
+    bridge: str
 
     def __str__(self) -> str:
-        return f"link {self.name} added (ip6tnl, collect-metadata)"
+        return f"IPv4 sources not checked strictly on {self.bridge}"
+
+    def difference(self, actual: ActualState) -> str | None:
+        names = ("all", self.bridge)
+        found = [actual.setting(None, links.setting_path(f"{name}.rp_filter", "ipv4")) for name in names]
+        return self._advice if max(int(value or 0) for value in found) == 1 else None
+
+    def make(self) -> None:
+        raise RouterError(self._advice)
+
+    def remove(self) -> None:
+        """Do nothing: it is the operator's."""
+
+    @property
+    def _advice(self) -> str:
+        return (
+            f"the router's kernel checks IPv4 sources strictly, so what leaves the tunnel is lost: "
+            f"sysctl -w net.ipv4.conf.{self.bridge}.rp_filter=2"
+        )
+
+
+@dataclass(frozen=True)
+class TunnelDevice:
+    """A collect-metadata tunnel device of the router's kernel: for each packet, OpenFlow sets or learns the ends.
+
+    `kind`: `hoaflow.router.flow.kernel.IP6TNL` or `IPIP`.
+    """
+
+    name: str
+    kind: str = IP6TNL
+
+    def __str__(self) -> str:
+        return f"link {self.name} added ({self.kind}, collect-metadata)"
 
     def difference(self, actual: ActualState) -> str | None:
         found = actual.links(None).get(self.name)
         if found is None:
             return f"link {self.name} is missing"
-        data = dict(attributes(found.data)) if found.kind == "ip6tnl" else {}
-        if IFLA_IPTUN_COLLECT_METADATA in data and data.get(IFLA_IPTUN_PROTO) == b"\0":
-            return None
-        return f"link {self.name} is no collect-metadata ip6tnl device for IPv6 and IPv4"
+        return None if self._is_right(found, actual) else f"link {self.name} is no {self._what}"
 
     def make(self) -> None:
         self.remove()
         with links.netlink(None) as ipr:
             try:
-                add_tunnel(ipr, self.name)
+                add_tunnel(ipr, self.name, self.kind)
             except NetlinkError as error:
                 if error.code != errno.EEXIST:
                     raise
                 raise RouterError(
-                    "the kernel has a collect-metadata ip6tnl device already (`ip -d link show type ip6tnl`), and "
-                    "room for one only: remove it, or use --backend route"
+                    f"the kernel has a collect-metadata {self.kind} device already (`ip -d link show type "
+                    f"{self.kind}`), and room for one only: remove it, or use --backend route"
                 ) from error
 
     def remove(self) -> bool:
         return links.remove_link(None, self.name)
+
+    @property
+    def _what(self) -> str:
+        return f"collect-metadata {self.kind} device for {'IPv6 and IPv4' if self.kind == IP6TNL else 'IPv4'}"
+
+    def _is_right(self, found: Link, actual: ActualState) -> bool:
+        data = dict(attributes(found.data)) if found.kind == self.kind else {}
+        right = IFLA_IPTUN_COLLECT_METADATA in data and data.get(IFLA_IPTUN_PROTO) == PAYLOAD[self.kind]
+        return right and found.link_namespace == self._made_in(actual)
+
+    def _made_in(self, actual: ActualState) -> int | None:
+        """Return the kernel's number here of the namespace where it was made, None for this one."""
+        return None
+
+
+@dataclass(frozen=True)
+class SendingDevice(TunnelDevice):
+    """A collect-metadata ipip device here whose outer packets are routed in another namespace, where it was made.
+
+    `routed_in`: that namespace, to which the veth end `link` of this one leads.
+    """
+
+    kind: str = IPIP
+    routed_in: str = ""
+    link: str = ""
+
+    def make(self) -> None:
+        self.remove()
+        links.remove_link(self.routed_in, self.name)  # made, but not moved
+        with links.netlink(self.routed_in) as ipr, open(namespace_path(None), "rb") as here:
+            add_tunnel(ipr, self.name, self.kind)
+            (index,) = ipr.link_lookup(ifname=self.name)
+            ipr.link("set", index=index, net_ns_fd=here.fileno())
+
+    @property
+    def _what(self) -> str:
+        return f"collect-metadata {self.kind} device of network namespace {self.routed_in}"
+
+    def _made_in(self, actual: ActualState) -> int | None:
+        return actual.link(None, self.link).link_namespace
 
 
 @dataclass(frozen=True)

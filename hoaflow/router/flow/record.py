@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Record the `flow` backend in the OVS database: in external_ids of its two ports, and of row Open_vSwitch."""
+"""Record the `flow` backend in the OVS database: in external_ids of its ports, and of row Open_vSwitch.
+
+A bridge has one record for each family of outer headers that it tunnels with.
+"""
 
 import hashlib
 import ipaddress
+from collections.abc import Iterable
 from typing import NamedTuple
 
+from hoaflow.linux import AF_INET, AF_INET6
+from hoaflow.router.endpoint import KERNEL_SIDE_IPV4
 from hoaflow.router.ovsdb import BRIDGE, MAC, MTU, RECORDS, Ovsdb, records
 
 BACKEND, ROLE, DECAPSULATION_ADDRESS, UDP, CHANGED = (
@@ -15,20 +21,24 @@ BACKEND, ROLE, DECAPSULATION_ADDRESS, UDP, CHANGED = (
     "hoaflow-changed",
 )
 FLOW, TRANSMIT, RECEIVE = "flow", "transmit", "receive"
-TRANSMIT_UDP, RECEIVE_UDP = 6941, 6943  # defaults
+# Defaults, by the outer headers' family.
+TRANSMIT_UDP, RECEIVE_UDP = {AF_INET6: 6941, AF_INET: 6942}, {AF_INET6: 6943, AF_INET: 6944}
 GENEVE_UDP = "6081"  # where a Geneve port names none (IANA)
 DEVICE = "hoaflow6"  # the collect-metadata ip6tnl
+# The collect-metadata ipip devices: one decapsulates, and one encapsulates.
+DEVICE_IPV4, SENDER_IPV4 = "hoaflow4", "hoaflow4s"
 
 # What setup may have changed of the bridge itself, for teardown to undo.
 LINK, HWADDR = "link", "hwaddr"
 
 
 class FlowRecord(NamedTuple):
-    """A bridge's `flow` backend.
+    """A bridge's `flow` backend for outer headers of one family.
 
     `transmit_udp`, `receive_udp`: UDP port numbers that no other Geneve port has. `decapsulation_address`: the router's
-    address at which its kernel decapsulates. `mac`: that of the bridge's own interface. `mtu`: the tunnels', in octets,
-    without the outer header. `changed`: LINK if setup set that interface up, HWADDR if it fixed its MAC address.
+    address at which its kernel decapsulates, of the outer headers' family. `mac`: that of the bridge's own interface.
+    `mtu`: the tunnels', in octets, without the outer header. `changed`: LINK if setup set that interface up, HWADDR if
+    it fixed its MAC address.
     """
 
     transmit_port: str
@@ -39,6 +49,40 @@ class FlowRecord(NamedTuple):
     mac: str
     mtu: int
     changed: frozenset[str] = frozenset()
+
+    @property
+    def is_ipv4(self) -> bool:
+        """Whether the outer headers are IPv4."""
+        return ":" not in self.decapsulation_address
+
+    @property
+    def family(self) -> int:
+        """The outer headers' address family."""
+        return AF_INET if self.is_ipv4 else AF_INET6
+
+    @property
+    def device(self) -> str:
+        """The tunnel device that decapsulates."""
+        return DEVICE_IPV4 if self.is_ipv4 else DEVICE
+
+    @property
+    def sender(self) -> str:
+        """The tunnel device that encapsulates."""
+        return SENDER_IPV4 if self.is_ipv4 else DEVICE
+
+    @property
+    def namespace(self) -> str:
+        """The namespace where IPv4 outer packets are routed first; IPv6 has none."""
+        return f"hoaflow-{self._id}" if self.is_ipv4 else ""
+
+    @property
+    def kernel_port(self) -> str:
+        """The veth end, in the router's kernel, of the link to that namespace."""
+        return f"hfk-{self._id}"
+
+    @property
+    def _id(self) -> str:
+        return self.transmit_port.rpartition("-")[2]
 
     @property
     def transmit_device(self) -> str:
@@ -69,31 +113,43 @@ def system_device(udp: int) -> str:
 
 
 def plan(
-    bridge: str, transmit_udp: int, receive_udp: int, mtu: int, mac: str, changed: frozenset[str] = frozenset()
+    bridge: str,
+    transmit_udp: int,
+    receive_udp: int,
+    mtu: int,
+    mac: str,
+    changed: frozenset[str] = frozenset(),
+    family: int = AF_INET6,
 ) -> FlowRecord:
-    """Return the record for a bridge, whose names and decapsulation address depend only on the bridge's name.
+    """Return the record for a bridge, whose names and decapsulation address depend only on bridge and `family`.
 
-    The decapsulation address is a unique local one (RFC 4193). It is not known outside the router: flows set it right
-    before the kernel takes the packets.
+    The decapsulation address is not known outside the router: flows set it right before the kernel takes the packets.
+    It is a unique local one (RFC 4193), or the dummy address of nodes without an IPv4 one (RFC 7600).
     """
-    digest = hashlib.sha256(f"{bridge} flow".encode()).digest()
+    digest = hashlib.sha256(f"{bridge} flow{' IPv4' * (family == AF_INET)}".encode()).digest()
     groups = [f"fd{digest[5]:02x}", digest[6:8].hex(), digest[8:10].hex()]
+    unique_local = str(ipaddress.IPv6Address(":".join(groups) + "::41"))
     return FlowRecord(
         f"hfx-{digest[:5].hex()}",
         f"hfr-{digest[:5].hex()}",
         transmit_udp,
         receive_udp,
-        str(ipaddress.IPv6Address(":".join(groups) + "::41")),
+        KERNEL_SIDE_IPV4 if family == AF_INET else unique_local,
         mac,
         mtu,
         changed,
     )
 
 
+def names(bridge: str, family: int) -> FlowRecord:
+    """Return a record of which the names alone count."""
+    return plan(bridge, TRANSMIT_UDP[family], RECEIVE_UDP[family], 0, "", family=family)
+
+
 def port_names(bridge: str) -> set[str]:
-    """Return the names of the bridge's two ports, wherever they may have been moved."""
-    names = plan(bridge, 0, 0, 0, "")
-    return {names.transmit_port, names.receive_port}
+    """Return the names of the bridge's ports, wherever they may have been moved."""
+    found = [names(bridge, family) for family in TRANSMIT_UDP]
+    return {port for each in found for port in (each.transmit_port, each.receive_port)}
 
 
 class FlowPorts:
@@ -113,32 +169,52 @@ class FlowPorts:
         self._ports: dict[str, dict[str, dict[str, str]]] = {}  # external_ids by bridge and port
         for row in ports:
             self._ports.setdefault(owners.get(row["_uuid"], ""), {})[row["name"]] = dict(row["external_ids"])
-        flow = (facts for facts in records(roots).values() if facts.get(BACKEND) == FLOW)
-        self._recorded = {facts.get(BRIDGE, ""): facts for facts in flow}  # external_ids by bridge
+        self._recorded: dict[str, dict[str, dict[str, str]]] = {}  # the same of what is recorded
+        for name, facts in records(roots).items():
+            if facts.get(BACKEND) == FLOW:
+                self._recorded.setdefault(facts.get(BRIDGE, ""), {})[name] = facts
 
     def has(self, bridge: str) -> bool:
         """Tell whether the bridge has a flow backend, even an incomplete one, or a record of one."""
         return bridge in self._ports or bridge in self._recorded
 
-    def record(self, bridge: str, known: FlowRecord | None = None) -> FlowRecord | None:
-        """Return the bridge's backend, of which one port or the record is enough; None without one.
+    def has_any_of(self, record: FlowRecord) -> bool:
+        """Tell whether there is anything of a record with these names."""
+        mine = {record.transmit_port, record.receive_port}
+        found = (*self._ports.values(), *self._recorded.values())
+        return any(not mine.isdisjoint(by_port) for by_port in found)
+
+    def records(self, bridge: str, known: Iterable[FlowRecord] = ()) -> list[FlowRecord]:
+        """Return the bridge's backend, a record for each family of outer headers; see `record` for what is `known`."""
+        by_family = {each.family: each for each in known}
+        found = (self.record(bridge, by_family.get(family), family) for family in TRANSMIT_UDP)
+        return [record for record in found if record is not None]
+
+    def record(self, bridge: str, known: FlowRecord | None = None, family: int = AF_INET6) -> FlowRecord | None:
+        """Return the bridge's backend for outer headers of a family; one port or the record is enough; None without.
 
         Where these differ, what is `known` counts, else the transmit port, the receive port, the record, in this order.
         """
-        ports = sorted(self._ports.get(bridge, {}).values(), key=lambda facts: facts.get(ROLE) != TRANSMIT)
-        facts = [*ports, *(recorded for owner, recorded in self._recorded.items() if owner == bridge)]
-        found = [record for each in facts if (record := self._read(bridge, each)) is not None]
+        own = names(bridge, family)
+        by_port = (self._ports.get(bridge, {}), self._recorded.get(bridge, {}))
+        found = [
+            record
+            for place, name in (
+                *((by_port[0], port) for port in (own.transmit_port, own.receive_port)),
+                (by_port[1], own.transmit_port),
+            )
+            if name in place and (record := self._read(bridge, place[name], own)) is not None
+        ]
         return known if known in found else next(iter(found), None)
 
-    def _read(self, bridge: str, facts: dict[str, str]) -> FlowRecord | None:
+    def _read(self, bridge: str, facts: dict[str, str], own: FlowRecord) -> FlowRecord | None:
         """Return the record that a port's external_ids describe, or None if they are incomplete."""
         try:
-            names = plan(bridge, 0, 0, 0, "")
             # Version 0.1 had these numbers only in the ports' options.
-            udp = facts.get(UDP) or f"{self._geneve[names.transmit_port]} {self._geneve[names.receive_port]}"
+            udp = facts.get(UDP) or f"{self._geneve[own.transmit_port]} {self._geneve[own.receive_port]}"
             mac, changed = facts[MAC], frozenset(facts[CHANGED].split())
             transmit_udp, receive_udp = map(int, udp.split())
-            record = plan(bridge, transmit_udp, receive_udp, int(facts[MTU]), mac, changed)
+            record = plan(bridge, transmit_udp, receive_udp, int(facts[MTU]), mac, changed, own.family)
         except (KeyError, ValueError):
             return None
         if HWADDR in changed:

@@ -15,9 +15,11 @@ import struct
 import time
 
 from hoaflow.linux import ETH_P_ALL, ETH_P_IPV6
+from hoaflow.router.endpoint import TOUT_SIDE_IPV4
 from hoaflow.router.errors import RouterError
 from hoaflow.router.flow.packet_out import packet_out
 from hoaflow.router.flow.record import FlowRecord
+from hoaflow.router.probes import NO_PROTOCOL, frame, ipv4
 
 TIMEOUT = 5.0  # seconds
 UDP = 17
@@ -27,12 +29,17 @@ TOKEN_BYTES = 16
 
 def round_trip(record: FlowRecord, bridge: str, db: str | None) -> str | None:
     """Send the packet; returns None if it came back, else why not. Raises RouterError without root."""
-    decapsulation = ipaddress.IPv6Address(record.decapsulation_address)
-    outer_source, inner_source = str(decapsulation + 1), str(decapsulation + 2)
+    decapsulation = ipaddress.ip_address(record.decapsulation_address)
     token = secrets.token_bytes(TOKEN_BYTES)
-    packet = _packet(inner_source, str(decapsulation + 3), token)
+    if record.is_ipv4:
+        # From the kernel's own address, which it does not forward.
+        outer_source, fields = str(decapsulation), "tun"
+        packet = frame(record.mac, ipv4(str(decapsulation), TOUT_SIDE_IPV4, NO_PROTOCOL, token))
+    else:
+        outer_source, fields = str(decapsulation + 1), "tun_ipv6"
+        packet = _packet(str(decapsulation + 2), str(decapsulation + 3), token)
     actions = (
-        f"set_field:{outer_source}->tun_ipv6_src,set_field:{decapsulation}->tun_ipv6_dst,output:{record.transmit_port}"
+        f"set_field:{outer_source}->{fields}_src,set_field:{decapsulation}->{fields}_dst,output:{record.transmit_port}"
     )
     try:
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as receiver:

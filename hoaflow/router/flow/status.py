@@ -4,17 +4,24 @@
 from dataclasses import dataclass, field
 
 from hoaflow.router.flow.declaration import declaration
-from hoaflow.router.flow.record import DEVICE, FlowRecord
+from hoaflow.router.flow.objects import LooseSources
+from hoaflow.router.flow.record import FlowRecord
 from hoaflow.router.ovsdb import Ovsdb
 from hoaflow.router.status import not_as_declared
 from hoaflow.tunnel import links
+from hoaflow.tunnel.actual_state import ActualState
+
+NO_IPV6_INSIDE = (
+    "the kernel's ipip device carries no IPv6 in IPv4: a router with the route backend does (hoaflow-router setup "
+    "--backend route)"
+)
 
 
 @dataclass
 class FlowStatus:
-    """The status of a flow backend. Values that cannot be read are None, and `problems` says why.
+    """The status of a flow backend for one family. Values that cannot be read are None, and `problems` says why.
 
-    Ports have names and OpenFlow numbers; `transmitted`, `received` and `dropped` are packets of the tunnel device.
+    Ports have names and OpenFlow numbers; `transmitted`, `received` and `dropped` are packets of the tunnel `devices`.
     """
 
     transmit_port: str
@@ -24,7 +31,9 @@ class FlowStatus:
     decapsulation_address: str
     mac: str
     mtu: int
+    devices: list[str]
     ipv4_problem: str | None = None
+    ipv6_problem: str | None = None
     transmitted: int | None = None
     received: int | None = None
     dropped: int | None = None
@@ -42,11 +51,13 @@ def status(record: FlowRecord, bridge: str, ovsdb: Ovsdb) -> FlowStatus:
         record.decapsulation_address,
         record.mac,
         record.mtu,
+        sorted({record.sender, record.device}, reverse=True),
+        ipv6_problem=NO_IPV6_INSIDE if record.is_ipv4 else None,
     )
     found.problems += problems(record, bridge, ovsdb)
     if links.link(None, bridge) is not None:
         found.ipv4_problem = ipv4_problem(bridge)
-    found.transmitted, found.received, found.dropped = _counters()
+    found.transmitted, found.received, found.dropped = _counters(record)
     return found
 
 
@@ -61,11 +72,9 @@ def forwards_ipv4(bridge: str) -> bool:
 
 
 def checks_sources_strictly(bridge: str) -> bool:
-    """Tell whether the kernel drops IPv4 packets that leave the tunnels, as the route back is by another interface.
-
-    The higher of the two settings counts: 1 is strict, 2 is loose (Linux, ip-sysctl).
-    """
-    return max(int(links.sysctl(None, f"{name}.rp_filter", "ipv4")) for name in ("all", bridge)) == 1
+    """Tell whether the kernel drops IPv4 packets that leave the tunnels, as the route back is by another interface."""
+    with ActualState() as actual:
+        return LooseSources(bridge).difference(actual) is not None
 
 
 def ipv4_problem(bridge: str) -> str | None:
@@ -85,22 +94,26 @@ def table(found: FlowStatus) -> str:
         f"{_cell(found.transmitted)} packets",
         f"  receive port {found.receive_port} (OpenFlow {_cell(found.receive_ofport)}): "
         f"{_cell(found.received)} packets",
-        f"  dropped by {DEVICE}: {_cell(found.dropped)} packets",
+        f"  dropped by {' and '.join(found.devices)}: {_cell(found.dropped)} packets",
     ]
     if found.ipv4_problem is not None:
         lines.append(f"  no IPv4 home addresses: {found.ipv4_problem}")
+    if found.ipv6_problem is not None:
+        lines.append(f"  no IPv6 home addresses: {found.ipv6_problem}")
     return "\n".join([*lines, *(f"problem: {problem}" for problem in found.problems)])
 
 
-def _counters() -> tuple[int, int, int] | tuple[None, None, None]:
-    """Return the numbers of packets that the tunnel device sent, received and dropped."""
+def _counters(record: FlowRecord) -> tuple[int, int, int] | tuple[None, None, None]:
+    """Return the numbers of packets that the tunnel devices sent, received and dropped."""
     with links.netlink(None) as ipr:
-        index = next(iter(ipr.link_lookup(ifname=DEVICE)), None)
-        if index is None:
+        numbers = [next(iter(ipr.link_lookup(ifname=name)), None) for name in (record.sender, record.device)]
+        if None in numbers:
             return None, None, None
-        found = ipr.get_links(index)[0].get_attr("IFLA_STATS64")
-        dropped = sum(found[name] for name in ("tx_dropped", "tx_errors", "rx_dropped", "rx_errors"))
-        return found["tx_packets"], found["rx_packets"], dropped
+        by_number = {number: ipr.get_links(number)[0].get_attr("IFLA_STATS64") for number in numbers}
+    sender, receiver = (by_number[number] for number in numbers)
+    names = ("tx_dropped", "tx_errors", "rx_dropped", "rx_errors")
+    dropped = sum(found[name] for found in by_number.values() for name in names)
+    return sender["tx_packets"], receiver["rx_packets"], dropped
 
 
 def _cell(value: int | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from hoaflow.linux import AF_INET
 from hoaflow.router.cli import main
 from hoaflow.router.database_objects import BridgePort, DatabaseRecord
 from hoaflow.router.flow.declaration import declaration
@@ -38,6 +39,17 @@ def put(ovs: Ovs, port: BridgePort, bridge: str = BRIDGE) -> None:
         *("add-port", bridge, port.name, "--", "set", "Port", port.name, *facts),
         *("--", "set", "Interface", port.name, "type=geneve", *tunnel),
     )
+
+
+def test_each_family_has_its_own_record(ovs: Ovs, ports: list[BridgePort]) -> None:
+    ovsdb = Ovsdb(f"unix:{ovs.database}")
+    ipv4 = plan(BRIDGE, 6942, 6944, 1480, RECORD.mac, RECORD.changed, AF_INET)
+    transmit, receive = (each for each in declaration(BRIDGE, ipv4, ovsdb) if isinstance(each, BridgePort))
+    put(ovs, receive)
+    assert FlowPorts(ovsdb).records(BRIDGE) == [RECORD, ipv4]
+    assert not {port.name for port in ports} & {transmit.name, receive.name}
+    ovs.vsctl("del-port", receive.name)
+    assert FlowPorts(ovsdb).records(BRIDGE) == [RECORD]
 
 
 def record(ovs: Ovs, known: FlowRecord | None = None) -> FlowRecord | None:

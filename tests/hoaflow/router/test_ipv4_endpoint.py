@@ -204,13 +204,6 @@ def test_setup_is_refused_where_the_routers_kernel_does_not_forward_ipv4(lab: Ro
         lab.setup(home_agent=HA4)
 
 
-def test_the_flow_backend_is_refused_for_it_and_auto_says_why_it_takes_the_other(lab: RouterLab) -> None:
-    reason = rf"the flow backend makes no tunnels with IPv4 outer headers, as home agent {HA4} has"
-    with pytest.raises(RuntimeError, match=reason):
-        lab.setup("--backend", "flow", home_agent=HA4)
-    assert f"backend route, because: {reason}" in lab.setup(home_agent=HA4)
-
-
 def test_an_agent_carries_the_list_and_tells_correspondents_of_narrow_links(
     ipv4: RouterLab, controller: FakeController, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
