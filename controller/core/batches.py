@@ -2,68 +2,88 @@
 """Collect flow changes in batches, and keep each until the switch has answered."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import count
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import chain, count
 
-from msgspec import Struct
+from msgspec import Struct, field
 
-from controller.core.flows import Flow, FlowKey, Kind
+from controller.core.flow_changes import FlowChange, FlowChanges, all_in_order, each_change
+from controller.core.flow_transitions import Transition, alike_changes
+from controller.core.flows import FlowKey
 from controller.core.pending_epochs import Since
 from controller.core.subject_queue import Subject
 from hoaflow.addresses import Prefix
 
-if TYPE_CHECKING:
-    from controller.core.flow_transitions import Transition
+# Of more transitions, flows of a shape are changed together; those of few are the same objects for all routers.
+FEW = 4
 
 
-class FlowChange(Struct, frozen=True, gc=False):
-    """One message to a switch: add ``flow`` (replacing in place what has the same key), or delete it."""
+class Batch(Struct, eq=False):
+    """Changes that go to the switch together, and the subjects that they are about.
 
-    flow: Flow
-    add: bool
-    expires_at: float | None = None
-    hard_timeout: int = 0
-
-
-class Batch(NamedTuple):
-    """Changes that go to the switch together, in a safe order, and the subjects that they are about.
-
-    ``withdrawn``: home addresses whose flows it deletes because one of them can't be installed.
+    ``steps``: the transitions among them. ``single``: changes of other flows, each by itself. ``size``: how many there
+    are in all. ``withdrawn``: home addresses whose flows it deletes because one of them can't be installed.
     """
 
     number: int
-    changes: list[FlowChange]
-    subjects: list[Subject]
-    withdrawn: list[Prefix]
+    steps: list[Transition] = field(default_factory=list)
+    single: list[FlowChange] = field(default_factory=list)
+    size: int = 0
+    subjects: list[Subject] = field(default_factory=list)
+    withdrawn: list[Prefix] = field(default_factory=list)
+
+    def add_step(self, step: Transition) -> None:
+        """Add the changes of a transition."""
+        self.steps.append(step)
+        self.size += step.size
+
+    def add_single(self, changes: Sequence[FlowChange]) -> None:
+        """Add changes that are no transition's."""
+        self.single += changes
+        self.size += len(changes)
+
+    def to_send(self) -> FlowChanges:
+        """Return the changes in a safe order, those of many transitions by shape."""
+        if len(self.steps) == 1 and not self.single:
+            return self.steps[0].changes  # these are in order
+        if len(self.steps) <= FEW:
+            return all_in_order(chain(self.single, *(step.changes for step in self.steps)))
+        return all_in_order(chain(self.single, alike_changes(self.steps)))
+
+    @property
+    def changes(self) -> list[FlowChange]:
+        """All changes one by one, in the order in which they are sent."""
+        return list(each_change(self.to_send()))
 
 
 class ChangesUnderWay(Struct, gc=False, eq=False):
     """The changes of one subject that the switch has not answered yet, and what waits for the answer.
 
-    ``transition``: the step from one flow unit to another of which they are all changes, None if they are of single
-    flows. ``gone``: flows of the former unit of which the switch has said that they are gone, as they should.
+    ``transition``: the step from one flow unit to another of which they are all changes, None if they are ``single``,
+    of flows by themselves. ``gone``: flows of the former unit of which the switch has said that they are gone, as they
+    should.
 
     ``requeue_since``: the epoch (of ``PendingEpochs``) since which the subject is to be queued again, with the keys in
     ``leaving``; None if it is not. ``waiting`` has other subjects, each with the keys that it leaves.
     """
 
     batch: int
-    changes: Sequence[FlowChange]
-    transition: "Transition | None" = None
+    single: Sequence[FlowChange]
+    transition: Transition | None = None
     gone: tuple[FlowKey, ...] = ()
     requeue_since: Since | None = None
     leaving: tuple[FlowKey, ...] = ()
     waiting: dict[Subject, tuple[FlowKey, ...]] | None = None
 
-    def keys(self) -> list[FlowKey]:
-        """Return the keys of the flows that change."""
-        return [change.flow.key for change in self.changes]
+    @property
+    def changes(self) -> Sequence[FlowChange]:
+        """All of them."""
+        return self.single if self.transition is None else self.transition.changes
 
     def adds(self, key: FlowKey) -> bool:
         """Tell whether the flow with this key, which is one of those that change, is added, rather than deleted."""
         if self.transition is not None:
             return key not in self.transition.leaving
-        return any(change.add and change.flow.key == key for change in self.changes)
+        return any(change.add and change.flow.key == key for change in self.single)
 
     def requeue(self, since: Since, leaving: Iterable[FlowKey] = ()) -> None:
         """Queue the subject and these keys again when the switch has answered."""
@@ -87,14 +107,12 @@ class Batches:
 
     def new(self) -> Batch:
         """Return an empty batch."""
-        return Batch(next(self._numbers), [], [], [])
+        return Batch(next(self._numbers))
 
     def start(self, batch: Batch) -> Batch | None:
-        """Put a batch in order and return it, to be sent; None if it is empty."""
-        if not batch.changes:
+        """Return a batch, to be sent; None if it is empty."""
+        if not batch.size:
             return None
-        if len(batch.subjects) > 1:  # those of one are in order
-            in_order(batch.changes)
         self._under_way[batch.number] = batch
         return batch
 
@@ -109,47 +127,3 @@ class Batches:
     def clear(self) -> None:
         """Forget all batches: the switch is gone and will not answer."""
         self._under_way.clear()
-
-
-def in_order(changes: list[FlowChange]) -> None:
-    """Put changes in a safe order."""
-    changes.sort(key=_order)
-
-
-def _order(change: FlowChange) -> int:
-    """Return the rank of a change in its batch.
-
-    Gates close first and open last. Guards come first and go last. What verifies comes before what decapsulates and
-    goes after it. Nothing is deleted before its replacement is there.
-
-    Flows of a kind come together: Open vSwitch lays them into memory as they come, and walks over all that have a
-    timeout again and again, which takes four times as long where neighbours differ in size.
-    """
-    return _COMES[change.flow.shape.kind] if change.add else _GOES[change.flow.shape.kind]
-
-
-def stages(changes: Sequence[FlowChange]) -> list[list[int]]:
-    """Return the places of changes by stage, for a switch that takes them one by one.
-
-    All of a stage must be done before the next may begin. An uplink flow alone would lose its packets, so what verifies
-    them stands before it comes and until it is gone; likewise guards for gates.
-    """
-    found: dict[int, list[int]] = {}
-    for place, change in enumerate(changes):
-        found.setdefault(_stage(change), []).append(place)
-    return [found[stage] for stage in sorted(found)]
-
-
-def _stage(change: FlowChange) -> int:
-    if change.flow.kind is Kind.GATE:
-        return 4 if change.add else 0
-    leads_on = change.flow.kind in (Kind.UPLINK, Kind.DOWNLINK)
-    return (1 if leads_on else 0) if change.add else (2 if leads_on else 3)
-
-
-_COMING = (Kind.CLUSTER, Kind.MISS, Kind.DRAIN, Kind.GUARD, Kind.VERIFY, Kind.UPLINK, Kind.DOWNLINK)
-# Ranks by kind, in lists, as the members of an enumeration are slow to hash.
-_COMES, _GOES = [0] * 256, [0] * 256
-for _place, _kind in enumerate(_COMING, start=1):
-    _COMES[_kind], _GOES[_kind] = _place, 200 - _place
-_COMES[Kind.GATE], _GOES[Kind.GATE] = 200, 0

@@ -84,7 +84,7 @@ class FirstReading:
 
     def _take_alike(self, shapes: UnitShapes, units: list[FlowUnit]) -> list[FlowUnit]:
         """Take off those of some units with the same shapes, all at once where none differs, as is the rule."""
-        wanted = [(self._rows[shape], rows) for shape, rows in rows_of(shapes, units)]
+        wanted = [(self._rows[shape], set(rows)) for shape, rows in rows_of(shapes, units)]
         before = sum(len(read) for read, _ in wanted)
         # One pass does where all have been read, which this takes off; what has not it adds, and a second pass undoes.
         for read, rows in wanted:

@@ -103,6 +103,12 @@ class FlowUnit(Struct, frozen=True, gc=False):
         return self.all() if self.sole else self.own()  # in the order of `place_of`, in which they may be deleted
 
     @property
+    def keys(self) -> tuple[FlowKey, ...]:
+        """The keys of the flows that belong to the unit, in the order of `place_of`."""
+        found = (self.downlink_key, self.uplink_key if self.sole else None, self.verify_key)
+        return tuple([key for key in found if key is not None])
+
+    @property
     def shared(self) -> FlowKey | None:
         """The key of the uplink flow if it is shared with other home addresses, else None."""
         return None if self.sole else self.uplink_key
@@ -135,19 +141,22 @@ class FlowUnit(Struct, frozen=True, gc=False):
         return self.care_of_address == care_of_address and self.home_agent == home_agent
 
 
-def rows_of(shapes: UnitShapes, units: Sequence[FlowUnit]) -> list[tuple[Shape, set[Row]]]:
-    """Return the addresses of the flows that belong to units with these shapes, by shape, without making the flows."""
+def rows_of(shapes: UnitShapes, units: Sequence[FlowUnit]) -> list[tuple[Shape, list[Row]]]:
+    """Return the addresses of the flows that belong to units with these shapes, by shape, without making the flows.
+
+    The downlink flows come first.
+    """
     if shapes.sets_tunnel:
-        rows: set[Row] = {(each.home_address.packed, each.home_agent, each.care_of_address) for each in units}
+        rows: list[Row] = [(each.home_address.packed, each.home_agent, each.care_of_address) for each in units]
     else:
-        rows = {(each.home_address.packed,) for each in units}
+        rows = [(each.home_address.packed,) for each in units]
     found = [(shapes.downlink, rows)]
     if shapes.uplink is not None:
         values = shapes.uplink_values
-        rows = {(each.home_agent, each.care_of_address, *values) for each in units if each.sole}
+        rows = [(each.home_agent, each.care_of_address, *values) for each in units if each.sole]
         found.append((shapes.uplink, rows))
     if shapes.verify is not None:
-        found.append((shapes.verify, {(each.home_address.packed, each.care_of_address) for each in units}))
+        found.append((shapes.verify, [(each.home_address.packed, each.care_of_address) for each in units]))
     return found
 
 

@@ -335,13 +335,14 @@ class Offload:
     ) -> None:
         """Record that a switch has refused changes of a batch (see ``Reconciliation.refuse``)."""
         router.flows.refuse(batch, reasons, rest_done, now, unsent)
+        changes = batch.changes
         for position, reason in reasons.items():
-            change = batch.changes[position]
+            change = changes[position]
             if change.add and change.flow.kind is Kind.PACKET_IN and reason != NO_ROOM:
                 self.packet_reports.refuse(router, reason, now)
         router.messages.refused += len(reasons)
         for position, reason in reasons.items():
-            flow = batch.changes[position].flow
+            flow = changes[position].flow
             self.activations.mark_incomplete(router.served_by(flow, now))
             self._event("flow-rejected", router=f"{router.dpid:016x}", flow=flow, serves=flow.serves, reason=reason)
         self._answered(router, batch, now, None)
@@ -450,12 +451,15 @@ class Offload:
             self._event("table-has-room" if has_room else "table-full", router=f"{router.dpid:016x}", table=table)
         gone: list[Prefix | None] = []
         served: set[Prefix | None] = set()
-        for change in batch.changes:
+        for change in batch.single:
             kind = change.flow.shape.kind
             if kind is Kind.GUARD or kind is Kind.GATE:
                 served.add(change.flow.serves)
             elif kind is Kind.DOWNLINK and not change.add and change.flow.key not in router.flows.installed:
                 gone.append(change.flow.serves)
+        for step in batch.steps:
+            if step.unit is None and step.former is not None and step.former.downlink_key not in router.flows.installed:
+                gone.append(step.former.home_address)
         self.activations.mark_incomplete(
             held.home_address
             for each in (*batch.withdrawn, *gone)

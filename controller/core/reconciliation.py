@@ -12,8 +12,9 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 
-from controller.core.batches import Batch, Batches, FlowChange
+from controller.core.batches import Batch, Batches
 from controller.core.first_reading import FirstReading
+from controller.core.flow_changes import FlowChange
 from controller.core.flow_keys import uplink_source
 from controller.core.flow_reading import FlowReading
 from controller.core.flow_transitions import Transition
@@ -386,7 +387,7 @@ class Reconciliation:
         left = SUBJECTS_AT_ONCE
         urgency = Urgency.URGENT if queue is self._work.urgent else Urgency.ROUTINE
         attempt = Attempt(now, batch, urgency, self._work.pending.now())
-        while left and len(batch.changes) < limit and (popped := queue.pop()) is not None:
+        while left and batch.size < limit and (popped := queue.pop()) is not None:
             left -= 1
             subject, leaving = popped
             since = self._work.pending.since(subject)
@@ -402,7 +403,7 @@ class Reconciliation:
         if len(self._to_sweep) > self.installed.count_adopted:  # most have turned out to be desired since
             self._to_sweep = list(self.installed.adopted())
         left, attempt = SUBJECTS_AT_ONCE, Attempt(now, batch, Urgency.ROUTINE, self._work.pending.since(SWEEP))
-        while self._to_sweep and left and len(batch.changes) < limit:
+        while self._to_sweep and left and batch.size < limit:
             left -= 1
             key = self._to_sweep.pop()
             if self.installed.is_adopted(key):

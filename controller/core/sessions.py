@@ -6,10 +6,11 @@ switch may be back on another connection, with its flows read anew. So they hold
 session, which lets go of both when it ends and raises SessionEnded from then on.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 
-from controller.core.batches import Batch, FlowChange
+from controller.core.batches import Batch
 from controller.core.first_reading import FirstReading
+from controller.core.flow_changes import FlowChanges, count
 from controller.core.flow_reading import FlowReading
 from controller.core.flows import Flow, FlowKey, Kind
 from controller.core.installed import AlikeFlows, ReportedFlow, one_by_one
@@ -164,11 +165,11 @@ class Session:
         """Return the next changes to send (see ``Reconciliation.next_batch``), None for none."""
         return self._core.next_batch(self._present, urgent, now, limit)
 
-    def sent(self, changes: Sequence[FlowChange]) -> None:
+    def sent(self, changes: FlowChanges) -> None:
         """Count changes that were sent and answered."""
-        messages, added = self._present.messages, sum(change.add for change in changes)
+        messages, added = self._present.messages, count(change for change in changes if change.add)
         messages.added += added
-        messages.deleted += len(changes) - added
+        messages.deleted += count(changes) - added
 
     def confirm(self, batch: Batch, now: float, sent: float) -> None:
         """Record that the switch has carried out a batch, sent at ``sent``."""

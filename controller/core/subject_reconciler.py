@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from itertools import chain
 from typing import NamedTuple
 
-from controller.core.batches import Batch, FlowChange, in_order
+from controller.core.batches import Batch
+from controller.core.flow_changes import FlowChange, in_order
 from controller.core.flow_keys import home_end, keeps_safe, uplink_source
 from controller.core.flow_transitions import Transition, transition
 from controller.core.flow_units import DesiredModel, FlowUnit, SharedUplink
@@ -143,30 +144,30 @@ class SubjectReconciler:
         if unit is not None and former is None and self._installed.may_have(unit):
             # After a reading nearly all stand as desired: no transition is worked out for these, so that gates are
             # renewed sooner.
-            flows = unit.flows
-            keys = tuple([flow.key for flow in flows])
-            if self._work.wait_for_changes(home_address, leaving, keys, attempt.since):
+            if self._work.wait_for_changes(home_address, leaving, unit.keys, attempt.since):
                 return True
-            if not self._installed.claim_unit(unit, flows):
+            if not self._installed.claim_unit(unit, unit.flows):
                 return False
             step = None
         else:
-            step = transition(former, unit)
-            keys = step.keys
-            if self._work.wait_for_changes(home_address, leaving, keys, attempt.since):
+            # What is urgent goes to all routers at once: they share the transition, and the messages made of it.
+            step = (transition if attempt.urgency is Urgency.URGENT else Transition)(former, unit)
+            if self._work.wait_for_step(step, home_address, leaving, attempt.since):
                 return True
-        if step is None or not step.changes:
+        if step is None or not step.size:
             self._installed.claim_home_address(home_address)
             self._done(home_address)
         elif not self._may_take(step, attempt.now):
             return False
         else:
-            self._work.start(home_address, step.changes, attempt.batch, attempt.since, step)
+            self._work.start_step(home_address, step, attempt.batch, attempt.since)
         if unit is not None and not unit.sole and (shared := unit.shared) is not None:
             self._work.queue(shared, urgency=attempt.urgency, since=attempt.since)
-        for key in leaving:
-            if key not in keys:
-                self.reconcile(key, (), attempt)
+        if leaving:
+            keys = (() if unit is None else unit.keys) if step is None else step.keys
+            for key in leaving:
+                if key not in keys:
+                    self.reconcile(key, (), attempt)
         return True
 
     def _done(self, subject: Subject) -> None:

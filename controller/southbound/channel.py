@@ -20,6 +20,7 @@ from ryu.ofproto import ofproto_v1_3 as ofproto
 
 from controller.changes import WorkSignal, give_way
 from controller.core.batches import Batch
+from controller.core.flow_changes import count, each_change
 from controller.core.flows import FlowKey, Kind
 from controller.core.installed import AlikeFlows, ReportedFlow, one_by_one
 from controller.core.router import Router
@@ -333,7 +334,7 @@ class SwitchChannel:
         self._wait_until_certain()
         most = lanes.size.changes
         batches: list[Batch] = []
-        while sum(len(batch.changes) for batch in batches) < most:
+        while sum(batch.size for batch in batches) < most:
             batch = self.session.next_batch(lanes.urgent, time.monotonic(), min(most, SLICE))
             if batch is not None:
                 batches.append(batch)
@@ -385,16 +386,17 @@ class SwitchChannel:
 
     def _apply(self, batches: list[Batch], size: BundleSize) -> None:
         """Have the switch carry changes out, and record what it confirmed and refused."""
-        changes = [change for batch in batches for change in batch.changes]
+        changes = [each for batch in batches for each in batch.to_send()]
         try:
             sent = self.conversation.carry_out(changes)
         except ChangesRefused as refused:
-            self.session.sent([change for place, change in enumerate(changes) if place not in refused.unsent])
+            sent_ones = (each for place, each in enumerate(each_change(changes)) if place not in refused.unsent)
+            self.session.sent(list(sent_ones))
             if refused.in_bundle:
-                size.refused(len(changes))
+                size.refused(count(changes))
             begin = 0
             for batch in batches:
-                places = range(begin, begin + len(batch.changes))
+                places = range(begin, begin + batch.size)
                 reasons = {place - begin: refused.reasons[place] for place in places if place in refused.reasons}
                 unsent = {place - begin for place in places if place in refused.unsent}
                 self.session.refuse(batch, reasons, not refused.in_bundle, time.monotonic(), unsent)

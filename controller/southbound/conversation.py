@@ -9,7 +9,7 @@ import eventlet
 from ryu.ofproto import ofproto_v1_3 as ofp
 from ryu.ofproto import ofproto_v1_3_parser as parser
 
-from controller.core.batches import FlowChange, stages
+from controller.core.flow_changes import FlowChange, FlowChanges, each_change, stages
 from controller.core.flows import Flow, Kind
 from controller.core.full_tables import NO_ROOM
 from controller.core.installed import AlikeFlows, ReportedFlow, one_by_one
@@ -128,12 +128,12 @@ class Conversation:
             raise RoleRefused(f"it was asked for role {role} and answered {exchange.role}")
         return exchange.role
 
-    def carry_out(self, changes: list[FlowChange]) -> float:
+    def carry_out(self, changes: FlowChanges) -> float:
         """Have the switch carry out changes, in order, and return the time at which the last was sent.
 
         Raises ChangesRefused, SwitchSilent.
         """
-        return self._send_bundle(changes) if self._bundles else self._send_plainly(changes)
+        return self._send_bundle(changes) if self._bundles else self._send_plainly(list(each_change(changes)))
 
     def read(self, take: Callable[[Sequence[ReportedFlow | AlikeFlows]], None], within: float | None = None) -> float:
         """Read the switch's flows in hoaflow's tables, and call `take` with them as they come.
@@ -219,7 +219,7 @@ class Conversation:
 
     # Sending and waiting.
 
-    def _send_bundle(self, changes: list[FlowChange]) -> float:
+    def _send_bundle(self, changes: FlowChanges) -> float:
         """Send changes as one bundle, all or nothing, and return the time. Raises ChangesRefused, SwitchSilent."""
         bundle = self._encoder.bundle(changes)
         exchange = Exchange(bundle.xids)

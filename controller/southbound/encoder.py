@@ -5,7 +5,6 @@ Every method returns whole messages with the transaction id (xid) given.
 """
 
 import struct
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from ryu.ofproto import ofproto_v1_3 as ofp
@@ -13,7 +12,7 @@ from ryu.ofproto import ofproto_v1_3_parser as parser
 from ryu.ofproto.ofproto_common import NX_EXPERIMENTER_ID, ONF_EXPERIMENTER_ID
 from ryu.ofproto.ofproto_protocol import ProtocolDesc
 
-from controller.core.batches import FlowChange
+from controller.core.flow_changes import AlikeChanges, FlowChange, FlowChanges, count
 from controller.core.flows import (
     COOKIE_MASK,
     COOKIE_OWNER,
@@ -88,7 +87,7 @@ class Bundle(NamedTuple):
 
     xids: range
     messages: bytes
-    changes: tuple[FlowChange, ...]  # kept, as it is by their identities that a bundle is found again
+    changes: tuple[FlowChange | AlikeChanges, ...]  # kept, as it is by their identities that a bundle is found again
 
 
 class Encoder:
@@ -132,13 +131,13 @@ class Encoder:
         """Encode the request that adds a change to a bundle; the message in it has the same xid."""
         return self._templates.encode(change, _NUMBER.pack(bundle), xid)
 
-    def bundle(self, changes: Sequence[FlowChange]) -> Bundle:
+    def bundle(self, changes: FlowChanges) -> Bundle:
         """Encode changes as a bundle of their own, with the barrier behind it.
 
         All routers that follow a handover are sent the same changes: the very same objects make the very same bundle,
         which is made once.
         """
-        same = tuple(map(id, changes)) if len(changes) <= FEW else ()
+        same = tuple(map(id, changes)) if count(changes) <= FEW else ()
         made = self._latest.get(same)
         if made is None:
             made = self._make_bundle(changes)
@@ -148,13 +147,18 @@ class Encoder:
                     del self._latest[next(iter(self._latest))]
         return made
 
-    def _make_bundle(self, changes: Sequence[FlowChange]) -> Bundle:
-        xids = self.next_xids(len(changes) + 3)
+    def _make_bundle(self, changes: FlowChanges) -> Bundle:
+        xids = self.next_xids(count(changes) + 3)
         opening, closing, barrier = xids[0], xids[-2], xids[-1]
-        number, encode = _NUMBER.pack(opening), self._templates.encode
+        number, xid = _NUMBER.pack(opening), xids[1]
         parts = [self.bundle_open(opening, opening)]
-        for change, xid in zip(changes, xids[1:-2], strict=True):
-            parts.append(encode(change, number, xid))
+        for each in changes:
+            if isinstance(each, AlikeChanges):
+                parts.append(self._templates.encode_all(each, number, xid))
+                xid += len(each)
+            else:
+                parts.append(self._templates.encode(each, number, xid))
+                xid += 1
         parts += (self.bundle_commit(opening, closing), self.barrier(barrier))
         return Bundle(xids, b"".join(parts), tuple(changes))
 

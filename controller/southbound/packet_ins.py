@@ -16,7 +16,7 @@ import eventlet
 from eventlet.semaphore import Semaphore
 
 from controller.changes import WorkSignal, give_way
-from controller.core.batches import FlowChange
+from controller.core.flow_changes import FlowChange
 from controller.core.flow_sets import Path
 from controller.core.flows import COOKIE_OWNER, ETH_TYPE_IPV4, ETH_TYPE_IPV6, Flow, Kind
 from controller.core.pipeline import IPPROTO_IPIP, IPPROTO_IPV6, UPLINK

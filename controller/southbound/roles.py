@@ -18,7 +18,7 @@ from ryu.ofproto import ofproto_v1_3 as ofproto
 from ryu.ofproto.ofproto_common import ONF_EXPERIMENTER_ID
 
 from controller.changes import ChangeSignal
-from controller.core.batches import FlowChange
+from controller.core.flow_changes import FlowChange
 from controller.core.flows import Flow
 from controller.core.pipeline import cluster_marker
 from controller.core.sessions import Session, SessionEnded

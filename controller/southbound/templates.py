@@ -11,8 +11,8 @@ from operator import itemgetter
 
 from msgspec.structs import replace
 
-from controller.core.batches import FlowChange
-from controller.core.flows import Flow, Hole, Pattern, SetField, Shape
+from controller.core.flow_changes import AlikeChanges, FlowChange
+from controller.core.flows import Flow, Hole, Pattern, Row, SetField, Shape
 from hoaflow.errors import HoaflowError
 
 # Offsets in onf_bundle_add_msg (EXT-230), and in the ofp_flow_mod (OpenFlow 1.3.5, section 7.3.4.1) behind its head.
@@ -47,6 +47,7 @@ class Template:
                 raise TemplateMismatch(f"expected {mark.hex()} once in {message.hex()}, found {count}")
             found.append((message.index(mark, MATCH_OFFSET), len(mark)))
         ordered = sorted(found)
+        self._message, self._marks = message, found
         # Puts addresses in the message's order, None if they are. (Of a single one there is no other.)
         self._arrange = None if found == ordered else itemgetter(*map(found.index, ordered))
         # The message as a format for `%`, with a place for each value.
@@ -64,6 +65,22 @@ class Template:
         timeout = _HARD_TIMEOUT.pack(hard_timeout) if hard_timeout else _NO_TIMEOUT
         return self._format % (number, bundle, number, timeout, *addresses)
 
+    def fill_all(self, bundle: bytes, first_xid: int, rows: Sequence[Row]) -> bytes:
+        """Return the message once for each row of addresses, with the numbers from `first_xid` on.
+
+        Each octet is filled in all messages at once: a tenth of the time that one message after the other takes.
+        """
+        size, numbers = len(self._message), struct.pack(f"!{len(rows)}I", *range(first_xid, first_xid + len(rows)))
+        whole = bytearray(self._message[:BUNDLE_OFFSET] + bundle + self._message[BUNDLE_OFFSET + len(bundle) :])
+        whole *= len(rows)
+        columns = [(offset, _NUMBER.size, numbers) for offset in (XID_OFFSET, FLOW_MOD_OFFSET + XID_OFFSET)]
+        for (offset, length), addresses in zip(self._marks, zip(*rows, strict=True), strict=False):
+            columns.append((offset, length, b"".join(addresses)))
+        for offset, length, column in columns:
+            for octet in range(length):
+                whole[offset + octet :: size] = column[octet::length]
+        return bytes(whole)
+
 
 class Templates:
     """Encode flow changes; `serialise` is called once for each shape that is added or pattern that is deleted."""
@@ -77,24 +94,38 @@ class Templates:
     def encode(self, change: FlowChange, bundle: bytes, xid: int) -> bytes:
         """Return the change as a FlowMod that is added to a bundle; `bundle` is a packed number."""
         flow = change.flow
-        shape, addresses = flow.shape, flow.key[1:]
+        addresses = flow.key[1:]
         if change.add:
-            template = self._additions.get(shape)
-            if template is None:
-                template = self._additions[shape] = self._make(change)
-            return template.fill(bundle, xid, change.hard_timeout, addresses + flow.values)
-        template = self._deletions.get(shape.pattern)
+            return self._addition(change).fill(bundle, xid, change.hard_timeout, addresses + flow.values)
+        try:
+            return self._deletion(change).fill(bundle, xid, 0, addresses)
+        except TemplateMismatch:  # somebody has put it into the switch with hoaflow's cookie
+            return Template(self._serialise(change), ()).fill(bundle, xid, 0, ())
+
+    def encode_all(self, changes: AlikeChanges, bundle: bytes, first_xid: int) -> bytes:
+        """Return changes as FlowMods that are added to a bundle, with the numbers from `first_xid` on."""
+        one = next(iter(changes))
+        template = self._addition(one) if changes.add else self._deletion(one)
+        return template.fill_all(bundle, first_xid, changes.rows)
+
+    def _addition(self, change: FlowChange) -> Template:
+        template = self._additions.get(change.flow.shape)
         if template is None:
-            try:
-                template = self._deletions[shape.pattern] = self._make(change)
-            except TemplateMismatch:  # somebody has put it into the switch with hoaflow's cookie
-                return Template(self._serialise(change), ()).fill(bundle, xid, 0, ())
-        return template.fill(bundle, xid, 0, addresses)
+            template = self._additions[change.flow.shape] = self._make(change)
+        return template
+
+    def _deletion(self, change: FlowChange) -> Template:
+        """Return the template of a pattern's deletions. Raises TemplateMismatch."""
+        pattern = change.flow.shape.pattern
+        template = self._deletions.get(pattern)
+        if template is None:
+            template = self._deletions[pattern] = self._make(change)
+        return template
 
     def _make(self, change: FlowChange) -> Template:
         flow = marked(change.flow)
         marks = flow.addresses + flow.values if change.add else flow.addresses
-        return Template(self._serialise(replace(change, flow=flow)), marks)
+        return Template(self._serialise(replace(change, flow=flow, hard_timeout=0)), marks)
 
 
 def marked(flow: Flow) -> Flow:

@@ -8,9 +8,9 @@ from functools import cache
 from itertools import accumulate
 from typing import Any
 
-from controller.core.batches import FlowChange
 from controller.core.bindings import Binding
 from controller.core.demand import Install
+from controller.core.flow_changes import FlowChange
 from controller.core.flow_keys import keeps_safe, leads_to, uplink_source
 from controller.core.flow_sets import guards_of, keys_of
 from controller.core.flows import FlowKey, Kind, Normal

@@ -3,8 +3,8 @@
 
 from collections import defaultdict, deque
 
-from controller.core.batches import FlowChange
 from controller.core.bindings import Binding
+from controller.core.flow_changes import FlowChange
 from controller.core.flow_keys import leads_to
 from controller.core.flows import FlowKey, Kind
 from controller.core.home_agents import Status

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator
 
 from controller.core import pipeline
 from controller.core.backends import RouteBackend
-from controller.core.batches import Batch, FlowChange
+from controller.core.batches import Batch
+from controller.core.flow_changes import FlowChange
 from controller.core.flow_keys import home_end, uplink_source
 from controller.core.flow_units import FlowUnit, SharedUplink, UnitShapes
 from controller.core.flows import Flow, FlowKey, Kind

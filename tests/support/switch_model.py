@@ -4,7 +4,8 @@
 import random
 from collections import deque
 
-from controller.core.batches import Batch, FlowChange, stages
+from controller.core.batches import Batch
+from controller.core.flow_changes import FlowChange, stages
 from controller.core.flows import FlowKey, Kind
 from controller.core.installed import FlowEntry
 
@@ -26,7 +27,8 @@ class Coming:
 
     def __init__(self, batch: Batch, made: int, asked: dict[FlowKey, int], bundle: bool) -> None:
         self.batch, self.made, self.asked = batch, made, asked
-        self.stages = [list(range(len(batch.changes)))] if bundle else stages(batch.changes)
+        self.changes = batch.changes
+        self.stages = [list(range(len(self.changes)))] if bundle else stages(self.changes)
 
 
 class Switch:
@@ -57,8 +59,8 @@ class Switch:
         batch, places = coming.batch, coming.stages.pop(0)
         before, said, done, reasons = dict(self.flows), list(self.says), [], {}
         for place in places:
-            if self._take(batch.changes[place]):
-                done.append(batch.changes[place])
+            if self._take(coming.changes[place]):
+                done.append(coming.changes[place])
                 continue
             reasons[place] = FULL
             if self.bundles:

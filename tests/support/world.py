@@ -4,9 +4,10 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from controller.core.batches import Batch, FlowChange
+from controller.core.batches import Batch
 from controller.core.bindings import Binding, Change
 from controller.core.demand import Install
+from controller.core.flow_changes import FlowChange
 from controller.core.flows import Flow, FlowKey, Kind, Normal, Output
 from controller.core.home_agents import Status
 from controller.core.installed import FlowEntry

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.core.batches import FlowChange
 from controller.core.bindings import Binding
+from controller.core.flow_changes import FlowChange
 from controller.core.flow_sets import flows_of, gates_of
 from controller.core.flows import ETH_TYPE_IPV4, Flow, Kind, make_flow, match
 from controller.core.home_agents import HomeAgent, Status

@@ -10,9 +10,12 @@ from ryu.ofproto.ofproto_protocol import ProtocolDesc
 
 from controller.core import pipeline
 from controller.core.backends import Backend, FlowBackend, RouteBackend
-from controller.core.batches import FlowChange
+from controller.core.batches import Batch
 from controller.core.bindings import Binding
+from controller.core.flow_changes import FlowChange
 from controller.core.flow_sets import flows_of, gates_of, guards_of, packet_ins_of, path_of, suppression_of
+from controller.core.flow_transitions import Transition
+from controller.core.flow_units import FlowUnit
 from controller.core.flows import ETH_TYPE_IPV6, Flow, Goto, Kind, Normal, make_flow, match
 from controller.core.home_agents import HomeAgent, Status
 from controller.southbound.encoder import BUNDLE_FLAGS, REMEMBERED, Encoder, Meter
@@ -132,6 +135,31 @@ def test_a_bundle_is_made_of_its_messages_in_order_each_with_its_xid(handovers: 
     additions = [ENCODER.bundle_add(number, change, xid) for change, xid in zip(changes, of_changes, strict=True)]
     ends = ENCODER.bundle_commit(number, closing), ENCODER.barrier(barrier)
     assert messages == b"".join((ENCODER.bundle_open(number, number), *additions, *ends))
+
+
+def unit_of(node: int, link: int) -> FlowUnit:
+    """Return the flows of a mobile node on a link, with one of three home agents."""
+    number, mac = node.to_bytes(4, "big"), "02:00:00:00:00:0a"
+    backend = FlowBackend(1, 2, bytes([7] * 16), mac, mac, 1460)
+    binding = Binding(host(bytes([1] * 12) + number), bytes([link] * 12) + number, bytes([2] * 15 + [node % 3]))
+    return flows_of(binding, backend)
+
+
+@pytest.mark.parametrize("step", ["come", "move", "go"])
+def test_many_bindings_are_encoded_at_once_as_one_after_the_other(step: str) -> None:
+    batch = Batch(0, single=[FlowChange(pipeline.downlink_gate(Prefix(bytes(16), 64)), True, 10.0, 10)], size=1)
+    for node in range(300):
+        former = None if step == "come" else unit_of(node, link=4)
+        batch.add_step(Transition(former, None if step == "go" else unit_of(node, link=5)))
+    to_send, changes = batch.to_send(), batch.changes
+    assert len(to_send) < 10 < len(changes) == batch.size
+    xids, messages, _ = ENCODER.bundle(to_send)
+    number, *of_changes, closing, barrier = xids
+    one_by_one = [ENCODER.bundle_add(number, change, xid) for change, xid in zip(changes, of_changes, strict=True)]
+    ends = ENCODER.bundle_commit(number, closing), ENCODER.barrier(barrier)
+    assert messages == b"".join((ENCODER.bundle_open(number, number), *one_by_one, *ends))
+    worked_out = {change for each in batch.steps for change in each.changes}
+    assert set(changes) == worked_out | set(batch.single)
 
 
 def test_routers_that_follow_the_same_handovers_get_the_same_bundles() -> None:

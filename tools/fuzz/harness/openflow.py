@@ -8,7 +8,7 @@ from ryu.controller.handler import MAIN_DISPATCHER
 from ryu.ofproto import ofproto_v1_3 as ofp
 from ryu.ofproto.ofproto_protocol import ProtocolDesc
 
-from controller.core.batches import FlowChange
+from controller.core.flow_changes import FlowChange
 from controller.core.flows import Unknown
 from controller.core.installed import ReportedFlow, one_by_one
 from controller.southbound import guard, manager
