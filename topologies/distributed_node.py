@@ -19,6 +19,8 @@ from pathlib import Path
 from hoaflow.arguments import argument, ipv6_address
 from hoaflow.mobility.authentication import KeyFileError, SecurityAssociation, load_keys
 from hoaflow.mobility.home_agent_discovery import home_agents_anycast
+from hoaflow.mobility.home_agent_switch import HomeAgentSwitch
+from hoaflow.mobility.messages import BindingAcknowledgement
 from hoaflow.mobility.packet_io import PacketReceiver
 from topologies import addresses as at
 from topologies.distributed_kernel import DistributedKernel
@@ -27,7 +29,14 @@ from topologies.link_follower import LinkFollower, report
 from topologies.mobile_node import lifetime
 from topologies.registration import MAX_TIMEOUT, Outcome, Registration
 from topologies.sessions import addresses_in_use
-from topologies.signalling import acknowledgements, advertise, report_outcome, send_binding_update, signalling_for
+from topologies.signalling import (
+    advertise,
+    messages,
+    report_outcome,
+    report_switch,
+    send_binding_update,
+    signalling_for,
+)
 from topologies.site_discovery import SOLICITATION_SECONDS, Site, SiteDiscovery
 
 LOOK_SECONDS = 1.0
@@ -224,14 +233,20 @@ class DistributedNode(LinkFollower):
         self._selector.register(self._care_of_receiver, selectors.EVENT_READ, receive)
 
     def _receive(self, receiver: PacketReceiver) -> None:
-        for acknowledgement in acknowledgements(receiver):
-            anchor = self._anchors.get(acknowledgement.home_address)
-            if anchor is None:  # of a home address that was just let go
-                continue
-            outcome = anchor.registration.acknowledged(acknowledgement, time.monotonic())
-            if outcome is Outcome.DEREGISTERED and self._present is not None and self._is_home(anchor):
-                advertise(self._present.interface, anchor.home_address)
-            report_outcome(acknowledgement, outcome)
+        for message in messages(receiver):
+            if isinstance(message, HomeAgentSwitch):  # it leaves each home agent by itself, in time
+                report_switch(message, taken=False)
+            else:
+                self._acknowledged(message)
+
+    def _acknowledged(self, acknowledgement: BindingAcknowledgement) -> None:
+        anchor = self._anchors.get(acknowledgement.home_address)
+        if anchor is None:  # of a home address that was just let go
+            return
+        outcome = anchor.registration.acknowledged(acknowledgement, time.monotonic())
+        if outcome is Outcome.DEREGISTERED and self._present is not None and self._is_home(anchor):
+            advertise(self._present.interface, anchor.home_address)
+        report_outcome(acknowledgement, outcome)
 
     def _forget(self, receiver: PacketReceiver) -> None:
         self._selector.unregister(receiver)

@@ -8,6 +8,7 @@ the nodes in its mobile networks, which is held to the same rules.
 """
 
 from collections.abc import Sequence
+from itertools import cycle
 
 from hoaflow.linux import LOCAL_TABLE
 from hoaflow.mobility.objects import RestoredSetting
@@ -15,8 +16,9 @@ from hoaflow.mobility.packet_io import Guard, mobility_header_for
 from topologies.foreign_link import ForeignLink, attach, detach
 from topologies.ipv4_home import Ipv4Home, Ipv4Kernel
 from topologies.kernel_settings import OWNER, KernelSettings, take_over
-from topologies.mobile_tunnels import mobile_tunnel
+from topologies.mobile_tunnels import TUNNEL_DEVICE, Ip6tnlTunnel, Seg6Tunnel, mobile_tunnel
 
+OTHER_TUNNEL_DEVICE = f"{TUNNEL_DEVICE}b"
 GUARD_TABLE = "hoaflow_mn"
 LAST_RESORT_METRIC = 4096
 ALL_TABLES = 0
@@ -48,8 +50,12 @@ class MobileKernel:
         self._forwarding = RestoredSetting("all.forwarding", "1")
         self._foreign: ForeignLink | None = None
         # A mobile router forwards what it decapsulates, a mobile node takes what is for itself.
-        lookup_table = ALL_TABLES if networks else LOCAL_TABLE
-        self._tunnel = mobile_tunnel(home_agent, lookup_table, ipv4=ipv4 is not None)
+        self._lookup_table = ALL_TABLES if networks else LOCAL_TABLE
+        self._tunnel = mobile_tunnel(home_agent, self._lookup_table, ipv4=ipv4 is not None)
+        self._links: Sequence[ForeignLink] = ()
+        self._other: str | None = None  # a second home agent, beside the one to which the tunnel leads
+        self._former: Seg6Tunnel | Ip6tnlTunnel | None = None  # of the second home agent, if it was the first
+        self._devices = cycle((OTHER_TUNNEL_DEVICE, TUNNEL_DEVICE))
 
     @property
     def tunnel(self) -> str:
@@ -62,17 +68,8 @@ class MobileKernel:
             take_over(interface)
         if self._networks:
             self._forwarding.make()
-        addresses = [link.care_of_address for link in links]
-        self._guard.setup(
-            local=[mobility_header_for(address) for address in (self._home_address, *addresses)],
-            # The tunnel's far end is the home agent: anybody else's packets are none of ours.
-            arriving=[f"ip6 daddr {a} ip6 saddr != {self._home_agent} meta l4proto {{ 4, 41 }}" for a in addresses],
-            leaving=[
-                f'oifname "{link.interface}" ip6 saddr {source}'
-                for link in links
-                for source in (self._home_address, *self._networks)
-            ],
-        )
+        self._links = links
+        self._load_guard()
         self._settings.address("replace", "lo", self._home_address, 128)
         self._settings.route("replace", dst="::/0", type="unreachable", priority=LAST_RESORT_METRIC)
         if self._ipv4 is not None:
@@ -80,6 +77,24 @@ class MobileKernel:
         for link in links:
             self._foreign = link
             self.leave()  # what an earlier run may have left
+
+    def expect(self, home_agent: str | None) -> None:
+        """Take the packets of a second home agent, too; None: only those of the one to which the tunnel leads."""
+        self._other = home_agent
+        self._load_guard()
+        if home_agent is None:
+            self._forget_former()
+
+    def change_home_agent(self) -> None:
+        """Tunnel to the second home agent from now on, and go on taking the packets of the first."""
+        if self._other is None:
+            raise ValueError("there is no second home agent")
+        self._home_agent, self._other = self._other, self._home_agent
+        self._forget_former()
+        self._former, device = self._tunnel, next(self._devices)
+        self._tunnel = mobile_tunnel(self._home_agent, self._lookup_table, ipv4=self._ipv4 is not None, device=device)
+        if self._foreign is not None:
+            self._tunnel.open(self._foreign)
 
     def leave(self) -> None:
         """Detach from the current link; safe if the kernel has removed its routes with the interface."""
@@ -129,6 +144,7 @@ class MobileKernel:
     def teardown(self) -> None:
         """Remove all that was configured, the home address included, so that nothing leaks untunnelled."""
         self.leave()
+        self._forget_former()
         if self._ipv4 is not None:
             self._ipv4.teardown()
         self._settings.route("del", dst="::/0", type="unreachable", priority=LAST_RESORT_METRIC)
@@ -136,3 +152,22 @@ class MobileKernel:
         self._guard.teardown()
         self._forwarding.remove()
         self._settings.close()
+
+    def _forget_former(self) -> None:
+        if self._former is not None:
+            self._former.forget()
+            self._former = None
+
+    def _load_guard(self) -> None:
+        peers = ", ".join([self._home_agent, *([] if self._other is None else [self._other])])
+        addresses = [link.care_of_address for link in self._links]
+        self._guard.setup(
+            local=[mobility_header_for(address) for address in (self._home_address, *addresses)],
+            # The tunnel's far end is a home agent: anybody else's packets are none of ours.
+            arriving=[f"ip6 daddr {a} ip6 saddr != {{ {peers} }} meta l4proto {{ 4, 41 }}" for a in addresses],
+            leaving=[
+                f'oifname "{link.interface}" ip6 saddr {source}'
+                for link in self._links
+                for source in (self._home_address, *self._networks)
+            ],
+        )

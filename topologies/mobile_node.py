@@ -16,7 +16,9 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from pathlib import Path
 
 from hoaflow.arguments import argument, ipv6_address, ipv6_prefix, whole_seconds
+from hoaflow.deadlines import earliest
 from hoaflow.mobility.authentication import KeyFileError, SecurityAssociation, load_keys
+from hoaflow.mobility.home_agent_switch import HomeAgentSwitch
 from hoaflow.mobility.messages import LIFETIME_UNIT, MAX_LIFETIME, BindingAcknowledgement
 from hoaflow.mobility.packet_io import PacketReceiver
 from topologies.foreign_link import ForeignLink
@@ -24,7 +26,14 @@ from topologies.ipv4_home import Ipv4Home
 from topologies.link_follower import LinkFollower, report
 from topologies.mobile_kernel import MobileKernel
 from topologies.registration import Outcome, Registration
-from topologies.signalling import acknowledgements, advertise, report_outcome, send_binding_update, signalling_for
+from topologies.signalling import (
+    advertise,
+    messages,
+    report_outcome,
+    report_switch,
+    send_binding_update,
+    signalling_for,
+)
 
 
 class MobileNode(LinkFollower):
@@ -47,20 +56,15 @@ class MobileNode(LinkFollower):
         Be a dual-stack node with an `ipv4` home address (RFC 5555).
         """
         self._home_address, self._home_agent = str(home_address.ip), home_agent
+        self._present: str | None = None  # the address on the current link
         self._home_link, self._foreign_links, self._association = home_link, foreign_links, association
         length = home_address.network.prefixlen
         self._kernel = MobileKernel(self._home_address, length, home_agent, home_link, networks, ipv4)
         super().__init__(home_link, [link.interface for link in foreign_links], self._kernel)
-        self._registration = Registration(
-            self._home_address,
-            home_agent,
-            lifetime,
-            random.randrange(0x10000),
-            association,
-            mobile_router=bool(networks),
-            named_networks=() if implicit else tuple(networks),
-            ipv4_home_address=None if ipv4 is None else str(ipv4.address.ip),
-        )
+        self._ipv4, self._networks, self._implicit, self._lifetime = ipv4, tuple(networks), implicit, lifetime
+        self._registration = self._registration_at(home_agent)
+        self._other: Registration | None = None
+        """At a second home agent: the next one until that has accepted, then the former one until it has let go."""
 
     def setup(self) -> None:
         """Configure the kernel and open the sockets. Raises one of KERNEL_ERRORS."""
@@ -74,41 +78,94 @@ class MobileNode(LinkFollower):
         report("started", home_address=self._home_address, home_agent=self._home_agent, tunnel=self._kernel.tunnel)
 
     def _tick(self) -> None:
-        bound = self._registration.bound
-        update = self._registration.tick(time.monotonic())
-        if bound and not self._registration.bound:
-            report("expired", home_address=self._home_address)
-        if update is not None:
-            send_binding_update(update, self._association)
+        for registration in self._registrations():
+            bound = registration.bound
+            update = registration.tick(time.monotonic())
+            if bound and not registration.bound:
+                report("expired", home_address=self._home_address)
+            if update is not None:
+                send_binding_update(update, self._association)
+        self._forget_former()
 
     def _next_due(self) -> float | None:
-        return self._registration.next_due()
+        return earliest(*(registration.next_due() for registration in self._registrations()))
 
     def _receive(self, receiver: PacketReceiver) -> None:
-        for acknowledgement in acknowledgements(receiver):
-            self._acknowledged(acknowledgement)
+        for message in messages(receiver):
+            if isinstance(message, HomeAgentSwitch):
+                self._told_to_switch(message)
+            else:
+                self._acknowledged(message)
 
     def _acknowledged(self, acknowledgement: BindingAcknowledgement) -> None:
-        outcome = self._registration.acknowledged(acknowledgement, time.monotonic())
-        if outcome is Outcome.DEREGISTERED:
+        now = time.monotonic()
+        outcomes = {each: each.acknowledged(acknowledgement, now) for each in self._registrations()}
+        outcome = next((each for each in outcomes.values() if each is not Outcome.IGNORED), Outcome.IGNORED)
+        if outcome is Outcome.DEREGISTERED and self._where == self._home_link:
             self._kernel.announce_ipv4()
             advertise(self._home_link, self._home_address)
         report_outcome(acknowledgement, outcome)
+        if self._other is not None and outcomes.get(self._other) is Outcome.REGISTERED:
+            # Only now, so that the former home agent has tunnelled until the next one does.
+            self._kernel.change_home_agent()
+            self._registration, self._other = self._other, self._registration
+            self._other.release(now)
+        self._forget_former()
+
+    def _told_to_switch(self, message: HomeAgentSwitch) -> None:
+        """Register at the first of the home agents that ours names (RFC 5142, section 6.2).
+
+        The IPv4 tunnel leads to one home agent only, so a dual-stack node stays.
+        """
+        others = [address for address in message.home_agents if address != message.source]
+        taken = bool(others) and self._ipv4 is None and self._registration.must_leave(message)
+        report_switch(message, taken)
+        if not taken or self._other is not None or self._present is None:
+            return
+        self._kernel.expect(others[0])
+        self._other = self._registration_at(others[0])
+        self._other.attach(self._present, time.monotonic())
+
+    def _forget_former(self) -> None:
+        if self._other is not None and self._other.over:
+            self._other = None
+            self._kernel.expect(None)
+
+    def _registrations(self) -> list[Registration]:
+        return [self._registration] if self._other is None else [self._registration, self._other]
+
+    def _registration_at(self, home_agent: str) -> Registration:
+        return Registration(
+            self._home_address,
+            home_agent,
+            self._lifetime,
+            random.randrange(0x10000),
+            self._association,
+            mobile_router=bool(self._networks),
+            named_networks=() if self._implicit else self._networks,
+            ipv4_home_address=None if self._ipv4 is None else str(self._ipv4.address.ip),
+        )
+
+    def _attach(self, address: str) -> None:
+        self._present = address
+        for registration in self._registrations():
+            registration.attach(address, time.monotonic())
 
     def _move(self, target: str | None) -> None:
-        now = time.monotonic()
         if target is None:
             self._kernel.leave()
-            self._registration.detach()
+            self._present = None
+            for registration in self._registrations():
+                registration.detach()
             report("no-link")
         elif target == self._home_link:
             self._kernel.come_home()
-            self._registration.attach(self._home_address, now)
+            self._attach(self._home_address)
             report("moved", link=target, care_of_address=self._home_address)
         else:
             link = next(link for link in self._foreign_links if link.interface == target)
             self._kernel.visit(link)
-            self._registration.attach(link.care_of_address, now)
+            self._attach(link.care_of_address)
             report("moved", link=target, care_of_address=link.care_of_address)
         self._where = target
 

@@ -38,6 +38,9 @@ class Seg6Tunnel:
             if "::/0" in routes.installed(self._table):
                 routes.remove("::/0", self._table)
 
+    def forget(self) -> None:
+        """Do nothing: what is received belongs to the link, and whoever sends is no concern of it."""
+
     def close(self, link: ForeignLink) -> None:
         """Remove the tunnel's route and the link's decapsulation; safe if they are gone."""
         self.stop_sending()
@@ -56,10 +59,10 @@ class Ip6tnlTunnel:
 
     name = "ip6tnl"
 
-    def __init__(self, home_agent: str, table: int) -> None:
-        """Take the table whose packets take the tunnel."""
+    def __init__(self, home_agent: str, table: int, device: str) -> None:
+        """Take the table whose packets take the tunnel, and what the device is called."""
         self._home_agent, self._table = home_agent, table
-        self._device = TUNNEL_DEVICE if table == MAIN_TABLE else f"{TUNNEL_DEVICE}{table}"
+        self._device = device if table == MAIN_TABLE else f"{device}{table}"
 
     def open(self, link: ForeignLink) -> None:
         """Create the device with this link's care-of address and route everything into it."""
@@ -84,6 +87,10 @@ class Ip6tnlTunnel:
             for index in netlink.link_lookup(ifname=self._device):
                 netlink.link("del", index=index)
 
+    def forget(self) -> None:
+        """Delete the device after another tunnel has its route."""
+        self.stop_sending()
+
     def close(self, _link: ForeignLink) -> None:
         """Delete the device as well."""
         self.stop_sending()
@@ -101,12 +108,16 @@ def kernel_has_ip6tnl() -> bool:
 
 
 def mobile_tunnel(
-    home_agent: str, lookup_table: int = LOCAL_TABLE, table: int = MAIN_TABLE, ipv4: bool = False
+    home_agent: str,
+    lookup_table: int = LOCAL_TABLE,
+    table: int = MAIN_TABLE,
+    ipv4: bool = False,
+    device: str = TUNNEL_DEVICE,
 ) -> Seg6Tunnel | Ip6tnlTunnel:
     """Return the tunnel to a home agent that this kernel can have, closed.
 
     `lookup_table` routes what seg6 decapsulates; packets routed by `table` take the tunnel.
-    `ipv4`: it is to carry IPv4, too, which seg6 does.
+    `ipv4`: it is to carry IPv4, too, which seg6 does. `device`: a name of its own beside another one's.
     """
     devices = not ipv4 and kernel_has_ip6tnl()
-    return Ip6tnlTunnel(home_agent, table) if devices else Seg6Tunnel(home_agent, lookup_table, table)
+    return Ip6tnlTunnel(home_agent, table, device) if devices else Seg6Tunnel(home_agent, lookup_table, table)

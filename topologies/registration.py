@@ -4,7 +4,14 @@
 from enum import Enum
 
 from hoaflow.mobility.authentication import SecurityAssociation
-from hoaflow.mobility.messages import BindingAcknowledgement, BindingUpdate, Ipv4AddressStatus, Status
+from hoaflow.mobility.home_agent_switch import HomeAgentSwitch
+from hoaflow.mobility.messages import (
+    BindingAcknowledgement,
+    BindingUpdate,
+    Ipv4AddressStatus,
+    MnHaAuthentication,
+    Status,
+)
 from hoaflow.sequence import is_newer, next_sequence
 
 INITIAL_TIMEOUT = 1.0
@@ -64,6 +71,11 @@ class Registration:
     def bound(self) -> bool:
         """Return whether the home agent has a binding, as far as the mobile node knows."""
         return self.expires is not None
+
+    @property
+    def over(self) -> bool:
+        """Return whether it was released and no binding is left."""
+        return self._released and not self.bound
 
     def attach(self, care_of_address: str, now: float) -> None:
         """Record the address on the current link; the home address stands for the home link."""
@@ -146,6 +158,15 @@ class Registration:
         self._outstanding, self._timeout, self._corrections = None, INITIAL_TIMEOUT, 0
         return Outcome.REGISTERED
 
+    def must_leave(self, message: HomeAgentSwitch) -> bool:
+        """Tell whether our home agent says by this that the node is to leave it (RFC 5142, section 6.1)."""
+        care_of_address = self._care_of_address
+        if not self.bound or self._ending() or care_of_address is None:
+            return False
+        if (message.source, message.home_address) != (self._home_agent, self._home_address):
+            return False
+        return self._vouched_for(message.authentication, care_of_address)
+
     def next_due(self) -> float | None:
         """Return the time at which `tick` must be called next, None if nothing is due."""
         return min((moment for moment in (self._due, self.expires) if moment is not None), default=None)
@@ -154,10 +175,12 @@ class Registration:
         return self._released or self._care_of_address == self._home_address
 
     def _authentic(self, acknowledgement: BindingAcknowledgement, update: BindingUpdate) -> bool:
+        return self._vouched_for(acknowledgement.authentication, update.care_of_address)
+
+    def _vouched_for(self, option: MnHaAuthentication | None, care_of_address: str) -> bool:
         if self._association is None:
             return True
-        option = acknowledgement.authentication
-        return option is not None and self._association.vouches_for(option, update.care_of_address, self._home_address)
+        return option is not None and self._association.vouches_for(option, care_of_address, self._home_address)
 
     def _retry_now(self, now: float) -> Outcome:
         self._outstanding, self._due = None, now

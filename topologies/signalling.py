@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Send an emulated mobile node's Binding Updates, receive what home agents answer, and report both."""
+"""Send an emulated mobile node's Binding Updates, receive what home agents send, and report both."""
 
 from collections.abc import Iterator
 
-from hoaflow.mobility import wire
+from hoaflow.mobility import home_agent_switch, wire
 from hoaflow.mobility.authentication import SecurityAssociation
 from hoaflow.mobility.extension_headers import ROUTING, MalformedPacketError
+from hoaflow.mobility.home_agent_switch import HomeAgentSwitch
 from hoaflow.mobility.messages import BindingAcknowledgement, BindingUpdate
 from hoaflow.mobility.neighbours import unsolicited_advertisement
 from hoaflow.mobility.packet_io import LinkSender, PacketReceiver, addressed_to, send_packet
@@ -39,8 +40,8 @@ def send_binding_update(update: BindingUpdate, association: SecurityAssociation 
     )
 
 
-def acknowledgements(receiver: PacketReceiver) -> Iterator[BindingAcknowledgement]:
-    """Yield the Binding Acknowledgements that have arrived; report Binding Errors and what is malformed."""
+def messages(receiver: PacketReceiver) -> Iterator[BindingAcknowledgement | HomeAgentSwitch]:
+    """Yield the acknowledgements and switches that have arrived; report Binding Errors and what is malformed."""
     for data in receiver.packets():
         try:
             packet = wire.parse_packet(data)
@@ -49,8 +50,16 @@ def acknowledgements(receiver: PacketReceiver) -> Iterator[BindingAcknowledgemen
                 report("binding-error", source=error.source, status=error.status)
             elif packet.mobility_type == wire.BINDING_ACKNOWLEDGEMENT:
                 yield wire.parse_binding_acknowledgement(packet)
+            elif packet.mobility_type == home_agent_switch.HOME_AGENT_SWITCH:
+                yield home_agent_switch.parse(packet)
         except MalformedPacketError as error:
             report("malformed-packet", reason=str(error))
+
+
+def report_switch(message: HomeAgentSwitch, taken: bool) -> None:
+    """Report that a home agent tells the node to move to another, and whether it does (RFC 5142, section 6)."""
+    event = "home-agent-switch" if taken else "home-agent-switch-ignored"
+    report(event, home_address=message.home_address, source=message.source, home_agents=message.home_agents)
 
 
 def report_outcome(acknowledgement: BindingAcknowledgement, outcome: Outcome) -> None:

@@ -26,6 +26,7 @@ from hoaflow.home_agent.cache import (
 )
 from hoaflow.home_agent.declaration import declaration
 from hoaflow.home_agent.discovery import Discovery
+from hoaflow.home_agent.draining import Draining, Undefended
 from hoaflow.home_agent.home_link import HomeLink
 from hoaflow.home_agent.ipv4_home_link import Ipv4HomeLink
 from hoaflow.home_agent.mobile_networks import MobileNetworks
@@ -88,6 +89,7 @@ class HomeAgent(Service):
         self._shared = shared
         self._serving: Serving | None = None
         self._discovery: Discovery | None = None
+        self._draining: Draining | None = None
         self._ipv4: Ipv4HomeLink | None = None
         self._persistence = shared or Persistence(settings.journal)
         self._cache = BindingCache(settings.policy, self._persistence.sequences)
@@ -127,6 +129,7 @@ class HomeAgent(Service):
                 lambda: len(self._cache),
             )
             self.undo.callback(self._discovery.close)
+        undefended = Undefended(self._home_link, address)
         wanted = declaration(
             policy,
             self._tunnels,
@@ -134,11 +137,14 @@ class HomeAgent(Service):
             self._networks,
             counters,
             self._rebind,
+            undefended,
             gate,
             self._discovery,
             self._ipv4,
         )
         self.declare(wanted, lambda: self._tunnels.ports)
+        if self._discovery is not None:
+            self._draining = Draining(policy, self._cache, undefended, self._discovery, self._replies, self.upkeep)
         # Never read (see Guard), but /proc/net/raw6 then shows that somebody receives Mobility Headers here.
         listener = socket.socket(socket.AF_INET6, socket.SOCK_RAW, wire.MOBILITY_HEADER)
         self.undo.callback(listener.close)
@@ -152,7 +158,7 @@ class HomeAgent(Service):
             listings: dict[str, Listing] = {"bc": self._render}
             if self._discovery is not None:
                 listings["hal"] = self._discovery.render
-            self.open_console(settings.console, listings)
+            self.open_console(settings.console, listings, {"drain": self._drain})
         if settings.metrics is not None and counters is not None:
             self.serve_metrics(settings.metrics, self._collector(counters))
         # They go into the kernel from the loop, so that no message waits for all of them.
@@ -168,7 +174,7 @@ class HomeAgent(Service):
 
     def work(self, now: float) -> Iterable[float | None]:
         """Handle what is due in the cache, and of what else the home agent does."""
-        serving_due = None
+        serving_due = draining_due = None
         if self._serving is not None:
             serving_due = self._serving.turn(now)
             if self._serving.over:
@@ -180,9 +186,10 @@ class HomeAgent(Service):
             self._install_restored()
             if self._to_install:
                 return (now,)
+            draining_due = None if self._draining is None else self._draining.turn(now)
         discovery_due = None if self._discovery is None else self._discovery.turn(now)
         cache_due = self._cache.next_due() if self._persistence.may_serve else None
-        return (serving_due, discovery_due, cache_due)
+        return (serving_due, draining_due, discovery_due, cache_due)
 
     def close(self) -> None:
         """Remove everything of ours from the kernel. Without a journal, mobile nodes must register again."""
@@ -234,7 +241,11 @@ class HomeAgent(Service):
         elif kind in ANSWERED_TYPES or kind > LAST_KNOWN_TYPE:
             # There is no route optimisation here, so messages of the return routability procedure count as unknown.
             self._replies.report_error(packet, BindingErrorStatus.UNRECOGNISED_TYPE)
-        else:
+        elif (
+            kind != wire.BINDING_ERROR
+            or self._draining is None
+            or not self._draining.refused(wire.parse_binding_error(packet))
+        ):
             self._counts.drop("unexpected", "MH Type %d from %s", kind, packet.source)
 
     def _handle_home_address_option(self, packet: wire.MobilityPacket, home_address: str) -> None:
@@ -377,6 +388,11 @@ class HomeAgent(Service):
             if self._cache.get(install.binding.home_address) is install.binding:  # else it has changed since
                 self._execute([install])
 
+    def _drain(self, wanted: bool | None) -> str:
+        if self._draining is None:
+            return "no other home agent is heard without --advertise"
+        return self._draining.switch(wanted, time.monotonic())
+
     def _render(self, verbose: bool, fancy: bool) -> Iterator[str]:
         now, home_agent = time.monotonic(), self._settings.policy.home_agent
         return (
@@ -392,5 +408,6 @@ def remove_leftovers(settings: Settings) -> None:
         tunnels = opened.enter_context(closing(Tunnels(policy.home_agent)))
         home_link = opened.enter_context(closing(HomeLink(settings.home_link, policy.home_agent)))
         networks = MobileNetworks(policy.mobile_networks, settings.home_link, tunnels)
-        left = declaration(policy, tunnels, home_link, networks, None, lambda: None, Gate(settings.home_link, ()))
+        undefended, gate = Undefended(home_link, policy.home_agent), Gate(settings.home_link, ())
+        left = declaration(policy, tunnels, home_link, networks, None, lambda: None, undefended, gate)
         tear_down(left, lambda removed: LOG.debug("leftover", removed=removed))

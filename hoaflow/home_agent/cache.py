@@ -148,6 +148,8 @@ class BindingCache:
         """Our own address, and the anycast addresses of the link's routers and home agents."""
         self._bindings: Entries[Binding] = Entries()
         self._authenticated = dict(sequences or {})
+        self.draining = False
+        """Whether no mobile node is taken that has no binding (129); those that have one keep it until they leave."""
 
     def __len__(self) -> int:
         return len(self._bindings)
@@ -270,6 +272,8 @@ class BindingCache:
             # On the home link it would be another node's home address, and the tunnel would lead into itself.
             return Status.ADMINISTRATIVELY_PROHIBITED
         if self._leads_back(update):
+            return Status.ADMINISTRATIVELY_PROHIBITED
+        if binding is None and self.draining:
             return Status.ADMINISTRATIVELY_PROHIBITED
         if binding is None and len(self._bindings) >= self._policy.max_bindings:
             return Status.INSUFFICIENT_RESOURCES

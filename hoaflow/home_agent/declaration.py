@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from hoaflow.home_agent.cache import Policy
 from hoaflow.home_agent.discovery import Discovery
+from hoaflow.home_agent.draining import Undefended
 from hoaflow.home_agent.home_link import AnnouncedMac, Bound, HomeLink, LinkLocalAddress
 from hoaflow.home_agent.ipv4_home_link import Ipv4HomeLink
 from hoaflow.home_agent.mobile_networks import MobileNetworks
@@ -30,6 +31,7 @@ def declaration(
     networks: MobileNetworks,
     counted: TunnelCounters | None,
     rebind: Callable[[], None],
+    undefended: Undefended,
     gate: Gate | None = None,
     discovery: Discovery | None = None,
     ipv4: Ipv4HomeLink | None = None,
@@ -40,6 +42,7 @@ def declaration(
     here can mend, come last.
 
     `counted` counts the tunnels' load, if anything does. `rebind` moves our sockets to a new home link.
+    `undefended`: mobile nodes' addresses, which are left to other home agents while this one drains.
 
     `gate`: that of a pod that owns the address, where there are several pods. `discovery`: has the home agents' anycast
     address, where this home agent advertises itself. `ipv4`: the home link of IPv4, if it has any.
@@ -71,6 +74,7 @@ def declaration(
         *([] if discovery is None else [discovery]),
         networks,
         ProxyEntries(home_link),
+        undefended,
         AnnouncedMac(home_link),
         *([] if ipv4 is None else ipv4.declaration()),
         *tunnels.links(),

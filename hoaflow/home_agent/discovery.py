@@ -85,6 +85,7 @@ class Discovery:
         self._socket: Icmpv6Socket | None = None
         self._index = 0  # of the home link, where the socket has joined
         self._list = HomeAgentsList()
+        self._withdrawn = False
         self._random = random.SystemRandom()
         self._schedule = Schedule(advertising.interval, self._random, time.monotonic())
         # Strangers who look for a home agent do not keep answers from registered mobile nodes.
@@ -125,6 +126,17 @@ class Discovery:
     def close(self) -> None:
         """Close what `remove` leaves open."""
         self._sender.close()
+
+    @property
+    def others(self) -> list[str]:
+        """The addresses of the other home agents of the home link, the most preferred first."""
+        own = self._policy.home_agent
+        return [address for address in in_order(list(self._list), self._random) if address != own]
+
+    def withdraw(self, withdrawn: bool) -> None:
+        """Say on the home link from now on that this is no home agent any more, or that it is one again."""
+        self._withdrawn = withdrawn
+        self._advertise(self._advertisement)
 
     def turn(self, now: float) -> float:
         """Advertise if that is due, forget home agents whose lifetime is over, and return when it is due next."""
@@ -203,11 +215,15 @@ class Discovery:
     # --- output
 
     def _home_agents(self, now: float) -> list[HomeAgentEntry]:
-        """Return all home agents of the home link, this one first."""
+        """Return all home agents of the home link that take mobile nodes, this one first."""
+        if self._withdrawn:
+            return [*self._list]
         due = now + self._advertising.lifetime
         return [HomeAgentEntry("", self._preference, due, (self._policy.home_agent,)), *self._list]
 
     def _advertisement(self, source: str) -> RouterAdvertisement:
+        if self._withdrawn:
+            return withdrawal(source)
         return home_agent_advertisement(self._advertising, self._policy, source, self._preference)
 
     @property

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Send Binding Acknowledgements, Binding Errors (RFC 6275) and ICMPv6 Parameter Problems."""
+"""Send Binding Acknowledgements, Binding Errors (RFC 6275), Home Agent Switches and ICMPv6 Parameter Problems."""
 
 import time
 from ipaddress import IPv6Address
 
-from hoaflow.home_agent.cache import Acknowledge
+from hoaflow.home_agent.cache import Acknowledge, Binding
 from hoaflow.logs import Log
-from hoaflow.mobility import wire
+from hoaflow.mobility import home_agent_switch, wire
+from hoaflow.mobility.authentication import SecurityAssociation
 from hoaflow.mobility.extension_headers import ParameterProblemError
+from hoaflow.mobility.home_agent_switch import HomeAgentSwitch
 from hoaflow.mobility.message_counts import MessageCounts
 from hoaflow.mobility.messages import BindingAcknowledgement, BindingError, BindingErrorStatus, Status
 from hoaflow.mobility.packet_io import send_packet
@@ -56,6 +58,18 @@ class Replies:
             sequence=action.sequence,
             lifetime=action.lifetime,
         )
+
+    def switch(self, binding: Binding, home_agents: tuple[str, ...], association: SecurityAssociation | None) -> None:
+        """Tell a binding's mobile node to move to one of these home agents (RFC 5142)."""
+        destination = binding.care_of_address
+        message = HomeAgentSwitch(self._home_agent, destination, binding.home_address, home_agents)
+        if self.send(home_agent_switch.build(message, association)):
+            LOG.info(
+                "home-agent-switch-sent",
+                home_address=binding.home_address,
+                care_of_address=destination,
+                home_agents=",".join(home_agents),
+            )
 
     def report_error(self, packet: wire.MobilityPacket, status: BindingErrorStatus) -> None:
         """Send a Binding Error to a packet's source, unless that can't be reached."""

@@ -17,7 +17,7 @@ from hoaflow.logs import Log
 from hoaflow.metrics.server import MetricsServer, registry_of_process
 from hoaflow.mobility.loop import Loop
 from hoaflow.mobility.namespace_lock import lock_namespace
-from hoaflow.mobility.terminal_server import Listing, TerminalServer, silence
+from hoaflow.mobility.terminal_server import NO_SWITCHES, Listing, Switch, TerminalServer, silence
 from hoaflow.mobility.upkeep import Upkeep
 from hoaflow.tunnel.declaration import Declared, set_up
 from hoaflow.tunnel.error_relay import ErrorRelay
@@ -110,9 +110,11 @@ class Service(ABC):
 
         self.listen(relay, take)
 
-    def open_console(self, address: tuple[str, int], listings: Mapping[str, Listing]) -> None:
-        """Open the console with these commands that show entries. Raises OSError if it can't listen."""
-        self._terminal = TerminalServer(*address, self.loop.selector, listings)
+    def open_console(
+        self, address: tuple[str, int], listings: Mapping[str, Listing], switches: Mapping[str, Switch] = NO_SWITCHES
+    ) -> None:
+        """Open the console with these commands, as in its `Session`. Raises OSError if it can't listen."""
+        self._terminal = TerminalServer(*address, self.loop.selector, listings, switches)
         self.undo.callback(self._terminal.close)
         self._log.info("console-listening", console="{}:{}".format(*self._terminal.address))
 

@@ -9,7 +9,7 @@ import contextlib
 import selectors
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, ip_address
 from itertools import chain, islice
 
 from hoaflow.logs import Log
@@ -25,6 +25,9 @@ ENTRIES_AT_ONCE = 256
 
 Listing = Callable[[bool, bool], Iterator[str]]
 """Renders the entries as they are at the call; its arguments are the client's settings `verbose` and `fancy`."""
+
+Switch = Callable[[bool | None], str]
+"""Sets a state of the program, None leaves it; returns `yes` or `no` for what it is now, or why it can't be set."""
 
 LOG = Log("mobility")
 
@@ -52,12 +55,20 @@ def unshortened(address: str) -> str:
     return ":".join(f"{value >> shift & 0xFFFF:x}" for shift in range(112, -1, -16))
 
 
+NO_SWITCHES: Mapping[str, Switch] = {}
+
+
 class Session:
     """One client's settings and dialogue: lines of text in, text out. Pure."""
 
-    def __init__(self, listings: Mapping[str, Listing]) -> None:
-        """Take over a client. `listings` are the commands that show entries."""
-        self._listings = listings
+    def __init__(
+        self, listings: Mapping[str, Listing], switches: Mapping[str, Switch] = NO_SWITCHES, local: bool = False
+    ) -> None:
+        """Take over a client. `listings` are the commands that show entries.
+
+        `switches` are those that change the program's state: there is no password, so only `local` clients may.
+        """
+        self._listings, self._switches, self._local = listings, switches, local
         self._settings = {"verbose": False, "fancy": True, "prompt": True}
         self.closed = False
 
@@ -79,6 +90,8 @@ class Session:
             if arguments:  # UMIP has `bc add` and `bc del`; here bindings come from mobile nodes only
                 return iter(["unknown args\n"])
             return self._listings[command](self._settings["verbose"], self._settings["fancy"])
+        if command in self._switches:
+            return iter([f"{self._switch(self._switches[command], arguments)}\n"])
         if command in self._settings:
             if arguments in (["yes"], ["no"]):
                 self._settings[command] = arguments == ["yes"]
@@ -86,6 +99,13 @@ class Session:
                 return iter(["unknown args\n"])
             return iter(["yes\n" if self._settings[command] else "no\n"])
         return iter([f'unknown command: "{command}"\n'] if command else [])
+
+    def _switch(self, switch: Switch, arguments: list[str]) -> str:
+        if not arguments:
+            return switch(None)
+        if arguments not in (["yes"], ["no"]):
+            return "unknown args"
+        return switch(arguments == ["yes"]) if self._local else "only from this host's loopback address"
 
 
 class _Client:
@@ -144,9 +164,10 @@ class TerminalServer:
         port: int,
         selector: selectors.BaseSelector,
         listings: Mapping[str, Listing],
+        switches: Mapping[str, Switch] = NO_SWITCHES,
     ) -> None:
-        """Listen; `listings` are the commands that show entries. Raises OSError if the address is in use."""
-        self._selector, self._listings = selector, listings
+        """Listen; `listings` and `switches` are as in `Session`. Raises OSError if the address is in use."""
+        self._selector, self._listings, self._switches = selector, listings, switches
         self._clients: dict[int, _Client] = {}  # in order of connecting
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._listener = socket.create_server((host, port), family=family, backlog=MAX_CLIENTS)
@@ -194,7 +215,8 @@ class TerminalServer:
         if len(self._clients) >= MAX_CLIENTS:
             LOG.warning("console-full", clients=MAX_CLIENTS, action="close-oldest", peer=peer[0])
             self._drop(next(iter(self._clients.values())))
-        client = _Client(connection, Session(self._listings))
+        local = ip_address(peer[0].split("%")[0]).is_loopback
+        client = _Client(connection, Session(self._listings, self._switches, local))
         self._clients[connection.fileno()] = client
         self._selector.register(connection, selectors.EVENT_WRITE, lambda events: self._serve(client, events))
 

@@ -157,7 +157,7 @@ class Lab(Environment):
 
     def other_home_agent(self, *arguments: str) -> Node:
         """Start a second home agent of the home link, on the host there, and wait until it serves."""
-        own = ["--home-agent", HOST, "--home-prefix", HOME_PREFIX, "--home-link", "e0", "--insecure"]
+        own = ["--home-agent", HOST, "--home-prefix", HOME_PREFIX, "--home-link", "e0"]
         own += ["--log-level", "debug", "--log-addresses"]
         node = self._run_module("hh", "hoaflow.home_agent", [*own, *arguments])
         node.logged("event=started")

@@ -17,6 +17,7 @@ from scapy.layers.inet import UDP
 from scapy.layers.inet6 import IPv6
 
 from hoaflow.home_agent.declaration import declaration
+from hoaflow.home_agent.draining import Undefended
 from hoaflow.home_agent.home_link import HomeLink
 from hoaflow.home_agent.ipv4_home_link import Ipv4HomeLink
 from hoaflow.home_agent.mobile_networks import MobileNetworks
@@ -104,6 +105,7 @@ COMMON: dict[str, Sequence[str]] = {
         f"ip -6 neigh del proxy {HOME_ADDRESS} dev hl",
         "ip -6 neigh add proxy 2001:db8:99::200 dev hl proto 16",
     ],
+    "mobile nodes' addresses defended": ["nft add table ip6 hoaflow_ha_drain"],
     "MAC address of hl announced": ["ip link set hl address 02:00:00:00:00:07"],
     "home link hl up": ["ip link set hl down"],
     "sockets on hl": ["ip link del hl"],
@@ -233,7 +235,8 @@ def _declared(options: Sequence[str]) -> list[str]:
     ipv4 = None if settings.ipv4 is None else Ipv4HomeLink("hl", settings.ipv4, tunnels)
     networks, counters = MobileNetworks(policy.mobile_networks, "hl", tunnels), TunnelCounters(policy.home_agent)
     try:
-        declared = declaration(policy, tunnels, link, networks, counters, lambda: None, ipv4=ipv4)
+        undefended = Undefended(link, HOME_AGENT)
+        declared = declaration(policy, tunnels, link, networks, counters, lambda: None, undefended, ipv4=ipv4)
         return [str(each) for each in declared]
     finally:
         if ipv4 is not None:

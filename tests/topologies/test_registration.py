@@ -6,8 +6,9 @@ from itertools import pairwise
 
 import pytest
 
-from hoaflow.mobility import wire
+from hoaflow.mobility import home_agent_switch, wire
 from hoaflow.mobility.authentication import SecurityAssociation
+from hoaflow.mobility.home_agent_switch import HomeAgentSwitch
 from hoaflow.mobility.messages import (
     BindingAcknowledgement,
     BindingUpdate,
@@ -261,3 +262,23 @@ def test_a_release_that_nobody_answers_ends_with_the_lifetime() -> None:
     assert node.tick(60.0) is None
     assert not node.bound
     assert node.next_due() is None
+
+
+def test_it_leaves_a_home_agent_that_says_so_itself_and_authentically_while_away() -> None:
+    node = registration(ASSOCIATION)
+    node.attach(CARE_OF_1, 0.0)
+    message = HomeAgentSwitch(HOME_AGENT, CARE_OF_1, HOME_ADDRESS, ("2001:db8:99::200",))
+
+    def heard(sender: str, association: SecurityAssociation | None) -> HomeAgentSwitch:
+        data = home_agent_switch.build(replace(message, source=sender), association)
+        return home_agent_switch.parse(wire.parse_packet(data))
+
+    assert not node.must_leave(heard(HOME_AGENT, ASSOCIATION))  # it is not registered yet
+    update = sent(node, 0.0)
+    assert node.acknowledged(signed(answer(update), ASSOCIATION), 1.0) is Outcome.REGISTERED
+    assert not node.must_leave(heard(HOME_AGENT, None))
+    assert not node.must_leave(heard(HOME_AGENT, replace(ASSOCIATION, key=bytes(15) + b"x")))
+    assert not node.must_leave(heard("2001:db8:99::200", ASSOCIATION))
+    assert node.must_leave(heard(HOME_AGENT, ASSOCIATION))
+    node.attach(HOME_ADDRESS, 2.0)
+    assert not node.must_leave(heard(HOME_AGENT, ASSOCIATION))

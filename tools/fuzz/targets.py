@@ -134,7 +134,12 @@ TARGETS = (
         "mobility",
         "mobility:packet",
         ("hoaflow.mobility.extension_headers:MalformedPacketError",),
-        ("hoaflow.mobility.wire", "hoaflow.mobility.extension_headers", "scapy.layers.inet6"),
+        (
+            "hoaflow.mobility.wire",
+            "hoaflow.mobility.home_agent_switch",
+            "hoaflow.mobility.extension_headers",
+            "scapy.layers.inet6",
+        ),
         (*BINARY, b"\xc9\x10", b"\x3b", b"\x87", b"\x01\x00", b"\x03\x10", b"\x09"),
         short=3000,
     ),

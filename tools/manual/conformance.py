@@ -14,9 +14,10 @@ HEAD = """\
 # Conformance
 
 What RFC 6275 requires of a home agent and of a mobile node in its sections 5, 6, 8.4, 9, 10 and 11, RFC 3963 of home
-agents and mobile routers, and RFC 5555 of home agents with IPv4 home addresses, and which test shows that `hoaflow-ha`
-and the emulated mobile node of the topologies do it. The groups are those of the IPv6 Ready test plans (TAHI). Sections
-are those of RFC 6275, unless another RFC's number stands in front. What is not met is said, with the reason:
+agents and mobile routers, RFC 5142 of both, and RFC 5555 of home agents with IPv4 home addresses, and which test
+shows that `hoaflow-ha` and the emulated mobile node of the topologies do it. The groups are those of the IPv6 Ready
+test plans (TAHI). Sections are those of RFC 6275, unless another RFC's number stands in front. What is not met is
+said, with the reason:
 `hoaflow-ha` is the home agent for tests, demonstrations and small networks; UMIP has what it lacks.
 
 {summary}

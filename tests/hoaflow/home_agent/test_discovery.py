@@ -72,7 +72,7 @@ def solicit(lab: Lab, home_address: str, times: int, seconds: int) -> str:
 def test_mobile_nodes_are_told_of_all_home_agents_by_preference_until_their_lifetimes_end(lab: Lab) -> None:
     first = lab.home_agent("--insecure", "--preference", "10", *OFTEN)
     answers(lab, HOME_AGENT)
-    other = lab.other_home_agent("--preference", "20", *OFTEN)
+    other = lab.other_home_agent("--insecure", "--preference", "20", *OFTEN)
     answers(lab, HOST, HOME_AGENT)
     wait_for("the terminal lists the other one", lambda: listed(lab, "0:200\n preference 20 lifetime "))
     assert listed(lab, "0:1\n preference 10 lifetime 6\n")

@@ -206,3 +206,17 @@ def test_the_oldest_client_gives_way(served: Served) -> None:
         assert clients[0].recv(10) == b""
     for client in clients:
         client.close()
+
+
+def test_only_clients_of_this_host_switch_anything() -> None:
+    states = [False]
+
+    def switch(wanted: bool | None) -> str:
+        states.append(states[-1] if wanted is None else wanted)
+        return "yes" if states[-1] else "no"
+
+    def answers(local: bool) -> bytes:
+        return dialogue(Session({}, {"drain": switch}, local), "prompt no", "drain yes", "drain", "drain maybe")
+
+    assert answers(local=False).endswith(b"only from this host's loopback address\n\0no\n\0unknown args\n\0")
+    assert answers(local=True).endswith(b"yes\n\0yes\n\0unknown args\n\0")

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from hoaflow.home_agent.declaration import declaration
+from hoaflow.home_agent.draining import Undefended
 from hoaflow.home_agent.home_link import HomeLink
 from hoaflow.home_agent.mobile_networks import MobileNetworks
 from hoaflow.home_agent.settings import check, parser
@@ -62,7 +63,7 @@ def kept(use: Callable[[Kept], None]) -> None:
     policy = check(parser().parse_args(OPTIONS)).policy
     tunnels, link = Tunnels(policy.home_agent), HomeLink("hl", policy.home_agent)
     networks = MobileNetworks(policy.mobile_networks, "hl", tunnels)
-    wanted = declaration(policy, tunnels, link, networks, None, lambda: None)
+    wanted = declaration(policy, tunnels, link, networks, None, lambda: None, Undefended(link, policy.home_agent))
     set_up(wanted, lambda _: None)
     for number in range(1, BINDINGS + 1):
         tunnels.tunnel(f"2001:db8:99::1:{number:x}", f"2001:db8:2::{number:x}")

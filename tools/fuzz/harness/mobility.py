@@ -4,7 +4,7 @@
 from dataclasses import replace
 from unittest import mock
 
-from hoaflow.mobility import wire
+from hoaflow.mobility import home_agent_switch, wire
 from hoaflow.mobility.messages import BindingUpdate
 from hoaflow.mobility.router_advertisements import parse_router_advertisement, router_advertisement_packet
 from hoaflow.mobility.wire import (
@@ -26,13 +26,14 @@ PARSERS = {
     BINDING_UPDATE: parse_binding_update,
     BINDING_ACKNOWLEDGEMENT: parse_binding_acknowledgement,
     BINDING_ERROR: parse_binding_error,
+    home_agent_switch.HOME_AGENT_SWITCH: home_agent_switch.parse,
 }
 
 
 def packet(data: bytes) -> None:
     """Read a packet and its Mobility Header, whatever its checksum, which mutations would hardly ever get right.
 
-    A Binding Update that is accepted can be built again, and is then read as the same.
+    A Binding Update or Home Agent Switch that is accepted can be built again, and is then read as the same.
     """
     with mock.patch.object(wire, "checksum", return_value=0):
         found = parse_packet(data)
@@ -42,6 +43,10 @@ def packet(data: bytes) -> None:
     message = parser(found)
     if isinstance(message, BindingUpdate) and not message.from_home:
         _check_rebuilt(found, message)
+    elif isinstance(message, home_agent_switch.HomeAgentSwitch):
+        switch = replace(message, authentication=None)
+        again = home_agent_switch.parse(parse_packet(home_agent_switch.build(switch, None)))
+        assert again == switch, f"{switch} is read back as {again}"
 
 
 def _check_rebuilt(found: MobilityPacket, update: BindingUpdate) -> None:

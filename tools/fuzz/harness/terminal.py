@@ -59,7 +59,8 @@ def _proxies(parse: Callable[[bytes], list[CacheEntry]], data: bytes, begins: by
 
 def home_agent(data: bytes) -> None:
     """Answer a client's lines: each with one answer that ends in NUL."""
-    session = Session({"bc": lambda _verbose, _fancy: iter(["hoa\n"])})
+    listings = {"bc": lambda _verbose, _fancy: iter(["hoa\n"])}
+    session = Session(listings, {"drain": lambda wanted: "yes" if wanted else "no"}, local=True)
     for line in data.split(b"\n"):
         answer = "".join(session.answer(line.decode(errors="replace")))
         if session.closed:
