@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m topologies.guest", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--vm", action="store_true", help="use the guest even if this host's kernel suffices")
     parser.add_argument(
-        "--time-limit", type=float, default=3600, help="the command's limit in seconds (default: %(default)s)"
+        "--time-limit", type=float, default=4500, help="the command's limit in seconds (default: %(default)s)"
     )
     parser.add_argument(
         "--writable", action="append", default=[], type=Path, metavar="DIRECTORY",
