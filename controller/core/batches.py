@@ -6,7 +6,7 @@ from itertools import chain, count
 
 from msgspec import Struct, field
 
-from controller.core.flow_changes import FlowChange, FlowChanges, all_in_order, each_change
+from controller.core.flow_changes import FlowChange, FlowChanges, each_change, in_order
 from controller.core.flow_transitions import Transition, alike_changes
 from controller.core.flows import FlowKey
 from controller.core.pending_epochs import Since
@@ -46,8 +46,8 @@ class Batch(Struct, eq=False):
         if len(self.steps) == 1 and not self.single:
             return self.steps[0].changes  # these are in order
         if len(self.steps) <= FEW:
-            return all_in_order(chain(self.single, *(step.changes for step in self.steps)))
-        return all_in_order(chain(self.single, alike_changes(self.steps)))
+            return in_order(chain(self.single, *(step.changes for step in self.steps)))
+        return in_order(chain(self.single, alike_changes(self.steps)))
 
     @property
     def changes(self) -> list[FlowChange]:

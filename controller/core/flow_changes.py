@@ -2,6 +2,7 @@
 """Represent what is sent to a switch: changes of flows, one by one or many alike, in a safe order."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from msgspec import Struct
 
@@ -41,6 +42,7 @@ class AlikeChanges(Struct, frozen=True, gc=False):
 
 
 FlowChanges = Sequence[FlowChange | AlikeChanges]
+Change = TypeVar("Change", bound=FlowChange | AlikeChanges)
 
 
 def each_change(changes: Iterable[FlowChange | AlikeChanges]) -> Iterator[FlowChange]:
@@ -54,12 +56,7 @@ def count(changes: Iterable[FlowChange | AlikeChanges]) -> int:
     return sum(len(each) if isinstance(each, AlikeChanges) else 1 for each in changes)
 
 
-def in_order(changes: list[FlowChange]) -> None:
-    """Put changes in a safe order."""
-    changes.sort(key=_order)
-
-
-def all_in_order(changes: Iterable[FlowChange | AlikeChanges]) -> list[FlowChange | AlikeChanges]:
+def in_order(changes: Iterable[Change]) -> list[Change]:
     """Return changes in a safe order."""
     return sorted(changes, key=_order)
 

@@ -119,9 +119,8 @@ class SubjectReconciler:
             self._reconcile_unit(subject, unit, attempt, changes)
         elif not isinstance(subject, Prefix) and self._reconcile_flow(subject, attempt, changes):
             return
-        in_order(changes)
         if changes:
-            self._work.start(subject, changes, attempt.batch, attempt.since)
+            self._work.start(subject, in_order(changes), attempt.batch, attempt.since)
         else:
             self._done(subject)
         for key in leaving:
