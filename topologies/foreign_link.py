@@ -28,20 +28,18 @@ class ForeignLink:
 
 def attach(settings: KernelSettings, link: ForeignLink) -> None:
     """Add the care-of address, and route what has it as source by the link. Raises OSError."""
-    index = settings.index(link.interface)
     # Deprecated: no application takes the care-of address as source unless it asks for it (RFC 6724, rule 3).
     settings.address(
         "replace", link.interface, link.care_of_address, link.prefix_length, IFA_F_NOPREFIXROUTE, preferred_lft=0
     )
-    settings.route("replace", dst=link.network, oif=index, table=CARE_OF_TABLE)
-    settings.route("replace", dst="::/0", gateway=link.gateway, oif=index, table=CARE_OF_TABLE)
+    settings.route("replace", dst=link.network, interface=link.interface, table=CARE_OF_TABLE)
+    settings.route("replace", dst="::/0", gateway=link.gateway, interface=link.interface, table=CARE_OF_TABLE)
     settings.rule("add", link.care_of_address, CARE_OF_TABLE, CARE_OF_RULE)
 
 
 def detach(settings: KernelSettings, link: ForeignLink) -> None:
     """Undo `attach`; safe if the kernel has removed routes with the interface. Raises OSError."""
-    index = settings.index(link.interface)
     settings.rule("del", link.care_of_address, CARE_OF_TABLE, CARE_OF_RULE)
-    settings.route("del", dst=link.network, oif=index, table=CARE_OF_TABLE)
-    settings.route("del", dst="::/0", oif=index, table=CARE_OF_TABLE)
+    settings.route("del", dst=link.network, interface=link.interface, table=CARE_OF_TABLE)
+    settings.route("del", dst="::/0", interface=link.interface, table=CARE_OF_TABLE)
     settings.address("del", link.interface, link.care_of_address, link.prefix_length)

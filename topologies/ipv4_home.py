@@ -79,8 +79,8 @@ class Ipv4Kernel:
 
     def teardown(self) -> None:
         """Remove the home address, so that nothing leaks untunnelled."""
-        run_ip(f"-4 address flush dev {self._home_link}")
-        run_ip(f"address del {self._home.address.ip}/32 dev lo")
+        run_ip(f"-4 address flush dev {self._home_link}", may_fail=True)  # the interface may be gone
+        run_ip(f"address del {self._home.address.ip}/32 dev lo", may_fail=True)  # `setup` may have failed before
 
     def _rule(self, care_of_address: str) -> Rule:
         destination = f"{care_of_address}/128"

@@ -28,20 +28,22 @@ BATCH = 64
 class Ipv4MobileKernel:
     """Configure a mobile node's kernel. Raises OSError."""
 
-    def __init__(self, home_address: str, home_prefix: str, home_agent: str, home_link: str) -> None:
+    def __init__(self, home_address: str, home_prefix: str, home_agent: str, home_link: str | None) -> None:
+        """Take home address and prefix, the home agent, and the interface on the home link, if there is one."""
         self._home_address, self._home_prefix = home_address, home_prefix
         self._home_agent, self._home_link = home_agent, home_link
         self._foreign: ForeignLink | None = None
+        self._agent: tuple[str, str] | None = None  # a foreign agent's address, and the interface to it
         self._raw: socket.socket | None = None
         self._tun: int | None = None
 
-    def setup(self, links: Sequence[ForeignLink]) -> None:
+    def setup(self, links: Sequence[str]) -> None:
         """Make the tunnel's device, and put the home address on `lo`, where it stays wherever the node is."""
         self._tun = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
         fcntl.ioctl(self._tun, TUNSETIFF, struct.pack("16sH22x", TUNNEL_DEVICE.encode(), IFF_TUN | IFF_NO_PI))
         # Packets come from anywhere through the tunnel, and the tunnel's own from where no route leads.
         Path("/proc/sys/net/ipv4/conf/all/rp_filter").write_text("0")
-        for interface in (self._home_link, *(link.interface for link in links), TUNNEL_DEVICE):
+        for interface in (*((self._home_link,) if self._home_link else ()), *links, TUNNEL_DEVICE):
             Path(f"/proc/sys/net/ipv4/conf/{interface}/rp_filter").write_text("0")
             run_ip(f"-4 address flush dev {interface}")
         Path(f"/proc/sys/net/ipv6/conf/{TUNNEL_DEVICE}/disable_ipv6").write_text("1")
@@ -60,12 +62,18 @@ class Ipv4MobileKernel:
             self._raw.close()
             self._raw = None
         run_ip(f"route del default src {self._home_address}", may_fail=True)
-        run_ip(f"route del {self._home_prefix} dev {self._home_link}", may_fail=True)
+        if self._home_link is not None:
+            run_ip(f"route del {self._home_prefix} dev {self._home_link}", may_fail=True)
         run_ip(f"-4 rule del pref {CARE_OF_RULE}", may_fail=True)
         if self._foreign is not None:
             run_ip(f"-4 address flush dev {self._foreign.interface}")
             run_ip(f"-4 route flush table {CARE_OF_TABLE}", may_fail=True)
             self._foreign = None
+        if self._agent is not None:
+            address, interface = self._agent
+            run_ip(f"route del {address}/32 dev {interface}", may_fail=True)
+            run_ip(f"neigh del {address} dev {interface}", may_fail=True)
+            self._agent = None
 
     def come_home(self) -> None:
         """Move to the home link: the home agent is the default router, and there is no tunnel."""
@@ -85,6 +93,17 @@ class Ipv4MobileKernel:
         self._raw = socket.socket(socket.AF_INET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, IP_IN_IP)
         self._raw.bind((link.care_of_address, 0))
         return self._raw
+
+    def visit_agent(self, interface: str, agent: str, mac: bytes) -> None:
+        """Move to a foreign agent's link: it is the default router, and there is no tunnel of ours.
+
+        It is not asked for its link-layer address, as we have no address of the link (RFC 5944, section 4.6).
+        """
+        self.leave()
+        self._agent = agent, interface
+        run_ip(f"neigh replace {agent} lladdr {mac.hex(':')} dev {interface} nud permanent")
+        run_ip(f"route replace {agent}/32 dev {interface} src {self._home_address}")
+        run_ip(f"route replace default via {agent} dev {interface} src {self._home_address}")
 
     def encapsulate(self) -> None:
         """Send what waits at the device to the home agent, in a tunnel."""

@@ -6,6 +6,7 @@ from enum import Enum
 from hoaflow.mobile_ipv4 import wire
 from hoaflow.mobile_ipv4.authentication import SecurityAssociation
 from hoaflow.mobile_ipv4.messages import (
+    BY_FOREIGN_AGENT,
     FOREVER,
     FRACTION,
     Code,
@@ -35,14 +36,15 @@ class Outcome(Enum):
 
 
 class Registration:
-    """Decide what to send, and when. The care-of address is the mobile node's own (co-located)."""
+    """Decide what to send, and when. The care-of address is the mobile node's own (co-located) or a foreign agent's."""
 
     def __init__(
         self, home_address: str, home_agent: str, lifetime: int, reverse_tunnel: bool, association: SecurityAssociation
     ) -> None:
         """Start without a binding; ask for `lifetime` seconds."""
-        self._home_address, self._home_agent, self._lifetime = home_address, home_agent, lifetime
-        self._flags = Flag.DECAPSULATION | (Flag.REVERSE_TUNNEL if reverse_tunnel else Flag(0))
+        self._home_address, self._home_agent, self._wanted_lifetime = home_address, home_agent, lifetime
+        self._reverse_tunnel = Flag.REVERSE_TUNNEL if reverse_tunnel else Flag(0)
+        self._by_agent, self._lifetime = False, lifetime
         self._association = association
         self._care_of_address: str | None = None  # None: no link
         self._outstanding: RegistrationRequest | None = None
@@ -52,9 +54,13 @@ class Registration:
         self._ahead = 0.0  # seconds, of the home agent's clock
         self._expires: float | None = None  # of the binding, as far as known; None: no binding
 
-    def attach(self, care_of_address: str, now: float) -> None:
-        """Record the address on the current link; the home address stands for the home link."""
+    def attach(self, care_of_address: str, now: float, by_agent: bool = False, longest: int = FOREVER) -> None:
+        """Record the address on the current link; the home address stands for the home link.
+
+        by_agent: it is that of a foreign agent, which relays registrations of at most `longest` seconds.
+        """
         self._care_of_address, self._outstanding = care_of_address, None
+        self._by_agent, self._lifetime = by_agent, min(self._wanted_lifetime, longest)
         self._timeout, self._corrections = INITIAL_TIMEOUT, 0
         self._due = None if self._at_home() and self._expires is None else now
 
@@ -71,14 +77,14 @@ class Registration:
         if self._outstanding is not None:
             self._timeout = min(2 * self._timeout, MAX_TIMEOUT)
         self._outstanding = RegistrationRequest(
-            source=self._care_of_address,
+            source=self._home_address if self._by_agent else self._care_of_address,
             port=0,
             home_address=self._home_address,
             home_agent=self._home_agent,
             care_of_address=self._care_of_address,
             lifetime=0 if self._at_home() else self._lifetime,
             identification=identification_at(clock + self._ahead),
-            flags=self._flags,
+            flags=self._reverse_tunnel | (Flag(0) if self._by_agent else Flag.DECAPSULATION),
         )
         self._sent_at, self._due = now, now + self._timeout
         return self._outstanding
@@ -90,9 +96,11 @@ class Registration:
     def replied(self, reply: RegistrationReply, now: float) -> Outcome:
         """Apply a reply (RFC 5944, section 3.6.2); ignore one that is not authentic, or not to the last request."""
         request, found = self._outstanding, reply.authentication
-        if request is None or found is None or not self._association.vouches_for(found):
+        if request is None or reply.identification % FRACTION != request.identification % FRACTION:
             return Outcome.IGNORED
-        if reply.identification % FRACTION != request.identification % FRACTION:
+        if self._by_agent and reply.code in BY_FOREIGN_AGENT:  # nobody vouches for it, so the next try comes as planned
+            return Outcome.REFUSED
+        if found is None or not self._association.vouches_for(found):
             return Outcome.IGNORED
         if reply.code == Code.IDENTIFICATION_MISMATCH:
             self._ahead += seconds_from(request.identification, reply.identification)

@@ -62,6 +62,6 @@ def _association(where: str, table: object) -> SecurityAssociation:
     if isinstance(table, dict) and "algorithm" in table:
         table = dict(table)
         algorithm = table.pop("algorithm")
-    if algorithm not in HASHES:
+    if not isinstance(algorithm, str) or algorithm not in HASHES:
         raise KeyFileError(f"{where}: algorithm: expected {' or '.join(HASHES)}, got {algorithm!r}")
     return SecurityAssociation(*spi_and_key(where, table), algorithm)

@@ -8,7 +8,7 @@ from hoaflow.mobile_ipv4.tunnels import Tunnels
 from hoaflow.mobility.binding_objects import ProxyEntries
 from hoaflow.mobility.home_links import OwnAddress, Up
 from hoaflow.mobility.objects import MainRule, RestoredSetting
-from hoaflow.mobility.routes import OnLinkRoute
+from hoaflow.mobility.routes import OnLinkRoute, UnreachablePrefixes
 from hoaflow.mobility.tunnel_counters import TunnelCounters
 from hoaflow.tunnel.declaration import Declared
 from hoaflow.tunnel.objects import NftTable
@@ -26,6 +26,7 @@ def declaration(
     return [
         RestoredSetting("all.forwarding", "1", "ipv4"),
         MainRule(AF_INET),
+        UnreachablePrefixes([str(policy.home_prefix)], AF_INET),
         *tunnels.declaration(),
         *([] if counted is None else [NftTable(None, counted.table)]),
         Up(link),

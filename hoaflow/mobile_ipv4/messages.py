@@ -26,6 +26,10 @@ class Flag(IntFlag):
     REVERSE_TUNNEL = 0x02
 
 
+RESERVED = 0xFF & ~sum(Flag)
+"""Bits that mobile nodes leave out."""
+BY_FOREIGN_AGENT = range(64, 128)
+"""Codes of a foreign agent, whose replies have no authentication of the home agent."""
 NO_FLAGS = Flag(0)
 LETTERS = {
     Flag.SIMULTANEOUS: "S",
@@ -38,10 +42,28 @@ LETTERS = {
 
 
 class Code(IntEnum):
-    """Code of a Registration Reply (RFC 5944, section 3.4; RFC 3024, section 3.4); 128 and above: refused."""
+    """Code of a Registration Reply (RFC 5944, section 3.4; RFC 3024, section 3.4).
+
+    64 and above: refused by the foreign agent; 128 and above: by the home agent.
+    """
 
     ACCEPTED = 0
     ACCEPTED_WITHOUT_SIMULTANEOUS = 1
+    FOREIGN_AGENT_FULL = 66
+    LIFETIME_TOO_LONG = 69
+    POORLY_FORMED_REQUEST = 70
+    POORLY_FORMED_REPLY = 71
+    FOREIGN_AGENT_ENCAPSULATION_UNAVAILABLE = 72
+    REVERSE_TUNNEL_UNAVAILABLE = 74
+    REVERSE_TUNNEL_MANDATORY = 75
+    MOBILE_NODE_TOO_DISTANT = 76
+    INVALID_CARE_OF_ADDRESS = 77
+    REGISTRATION_TIMEOUT = 78
+    DELIVERY_STYLE_UNSUPPORTED = 79
+    HOME_NETWORK_UNREACHABLE = 80
+    HOME_AGENT_HOST_UNREACHABLE = 81
+    HOME_AGENT_PORT_UNREACHABLE = 82
+    HOME_AGENT_UNREACHABLE = 88
     ADMINISTRATIVELY_PROHIBITED = 129
     INSUFFICIENT_RESOURCES = 130
     AUTHENTICATION_FAILED = 131
@@ -49,6 +71,7 @@ class Code(IntEnum):
     POORLY_FORMED = 134
     UNKNOWN_HOME_AGENT = 136
     ENCAPSULATION_UNAVAILABLE = 139
+    INVALID_HOME_AGENT = 194
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +85,18 @@ class Authentication:
     covered: bytes
     authenticator: bytes
 
+    @property
+    def message(self) -> bytes:
+        """The message up to the end of the extension: what a foreign agent relays (sections 3.7.2.2 and 3.7.3.2)."""
+        return self.covered + self.authenticator
+
 
 @dataclass(frozen=True, slots=True)
 class RegistrationRequest:
     """A Registration Request. `lifetime` is in seconds, 0 for a deregistration, FOREVER for one that does not end.
 
     The reply goes to `source` and `port`: the mobile node's, or those of the foreign agent that has relayed it.
+    `flags` may have RESERVED bits. `encapsulating_delivery`: with that style of reverse tunnelling (RFC 3024, 4.3).
     """
 
     source: str
@@ -79,6 +108,7 @@ class RegistrationRequest:
     identification: int
     flags: Flag = NO_FLAGS
     authentication: Authentication | None = None
+    encapsulating_delivery: bool = False
 
     @property
     def deregistration(self) -> bool:

@@ -5,6 +5,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import replace
 from socket import AF_INET, inet_ntop, inet_pton
+from typing import NamedTuple
 
 from hoaflow.errors import HoaflowError
 from hoaflow.mobile_ipv4.messages import Authentication, Flag, RegistrationReply, RegistrationRequest
@@ -17,10 +18,11 @@ SPI = struct.Struct("!I")
 PADDING, MOBILE_HOME = 0, 32
 NOT_OURS = (33, 34)
 """Authentication between mobile node and foreign agent, and foreign and home agent: not checked here."""
+ENCAPSULATING_DELIVERY = 130
+"""The Encapsulating Delivery Style Extension (RFC 3024, section 3.3)."""
 SKIPPABLE = 128
 """Extensions of this type and above may be skipped; with another unknown one, the message is ignored (section 1.8)."""
 LONGEST_AUTHENTICATOR = 255 - SPI.size
-KNOWN_FLAGS = sum(Flag)
 
 
 class MalformedRegistrationError(HoaflowError, ValueError):
@@ -31,6 +33,7 @@ def parse_request(data: bytes, source: str, port: int) -> RegistrationRequest:
     """Parse a Registration Request that came from `source` and `port`. Raises MalformedRegistrationError."""
     _check(REQUEST, REQUEST_TYPE, data)
     _, flags, lifetime, home, agent, care_of, identification = REQUEST.unpack_from(data)
+    extensions = _extensions(data, REQUEST.size)
     return RegistrationRequest(
         source=source,
         port=port,
@@ -39,8 +42,9 @@ def parse_request(data: bytes, source: str, port: int) -> RegistrationRequest:
         care_of_address=_text(care_of),
         lifetime=lifetime,
         identification=identification,
-        flags=Flag(flags & KNOWN_FLAGS),
-        authentication=_authentication(data, REQUEST.size),
+        flags=Flag(flags),
+        authentication=extensions.authentication,
+        encapsulating_delivery=extensions.encapsulating_delivery,
     )
 
 
@@ -48,9 +52,13 @@ def parse_reply(data: bytes) -> RegistrationReply:
     """Parse a Registration Reply. Raises MalformedRegistrationError."""
     _check(REPLY, REPLY_TYPE, data)
     _, code, lifetime, home, agent, identification = REPLY.unpack_from(data)
-    return RegistrationReply(
-        code, lifetime, _text(home), _text(agent), identification, _authentication(data, REPLY.size)
-    )
+    found = _extensions(data, REPLY.size).authentication
+    return RegistrationReply(code, lifetime, _text(home), _text(agent), identification, found)
+
+
+def without_extensions(data: bytes) -> RegistrationReply:
+    """Parse a Registration Reply whose extensions are malformed. Raises MalformedRegistrationError."""
+    return parse_reply(data[: REPLY.size])
 
 
 def request(message: RegistrationRequest) -> bytes:
@@ -85,9 +93,14 @@ def _check(layout: struct.Struct, kind: int, data: bytes) -> None:
         raise MalformedRegistrationError(f"expected a message of type {kind} with {layout.size} octets, got {found}")
 
 
-def _authentication(data: bytes, offset: int) -> Authentication | None:
-    """Find the Mobile-Home Authentication Extension behind the fixed part."""
-    found = None
+class _Extensions(NamedTuple):
+    authentication: Authentication | None
+    encapsulating_delivery: bool
+
+
+def _extensions(data: bytes, offset: int) -> _Extensions:
+    """Find the Mobile-Home Authentication Extension and others behind the fixed part."""
+    found, encapsulating_delivery = None, False
     while offset < len(data):
         if data[offset] == PADDING:
             offset += 1
@@ -104,10 +117,12 @@ def _authentication(data: bytes, offset: int) -> Authentication | None:
                 raise MalformedRegistrationError(f"expected one authentication with an SPI of 4 octets, got {what}")
             spi_end = start + SPI.size
             found = Authentication(SPI.unpack_from(data, start)[0], data[:spi_end], data[spi_end:end])
+        elif kind == ENCAPSULATING_DELIVERY:
+            encapsulating_delivery = True
         elif kind < SKIPPABLE and kind not in NOT_OURS:
             raise MalformedRegistrationError(f"extension {kind} is not known, and may not be skipped")
         offset = end
-    return found
+    return _Extensions(found, encapsulating_delivery)
 
 
 def _text(packed: bytes) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from controller.core.protocols import OTHER_TUNNELS, Tunnel
 from tests.support.rest_api import Api, problem
 
 HOME_AGENT = "10.99.0.1"
@@ -108,7 +109,7 @@ def test_a_mobile_node_ends_its_binding_by_lifetime_0_or_from_home(agent: Api, e
     [
         ({"tunnel": "gre"}, "GRE carries its packets (RFC 5944; with keys RFC 5845), which routers do not"),
         ({"tunnel": "minimal"}, "minimal encapsulation carries its packets (RFC 2004), which routers do not"),
-        ({"tunnel": "udp"}, "its tunnel is over UDP and IPv4 (RFC 3519, RFC 5844), which routers do not carry"),
+        ({"tunnel": "udp"}, OTHER_TUNNELS[Tunnel.UDP]),
         (
             {"simultaneous": True},
             "it has several care-of addresses at a time (RFC 5944, flag S), and routers send to one only",
@@ -123,6 +124,29 @@ def test_what_routers_can_not_carry_is_left_to_the_home_agent_with_the_reason(
     assert (answer["state"], answer["withheld"]) == ("withheld", reason)
     agent.call("PUT", f"/v1/home-agents/{HOME_AGENT}/bindings", {"bindings": [REGISTERED | what]})
     assert reason in agent.get("/v1/bindings/10.99.0.100/explain")["reason"]
+
+
+@pytest.mark.parametrize(
+    ("tunnel", "said"),
+    [("udp", "as behind a NAT"), ("ipv4", "its anchor is announced by an IPv6 address")],
+)
+def test_a_dual_stack_mobile_node_with_an_ipv4_care_of_address_is_left_to_a_home_agent_known_by_ipv6_with_the_reason(
+    tunnel: str, said: str
+) -> None:
+    api, home_agent, home_address = Api(), "2001:db8:99::1", "2001:db8:99::100"
+    api.call("PUT", f"/v1/home-agents/{home_agent}", {"home_prefixes": ["2001:db8:99::/64"]})
+    reported: dict[str, Any] = {"home_address": home_address, "home_agent": home_agent}
+    reported |= {"care_of_address": "192.0.2.2", "tunnel": tunnel, "lifetime": 60, "sequence": 1}
+    answer = api.call("POST", "/v1/bindings", reported).json
+    assert answer is not None
+    assert (answer["state"], answer["withheld"]) == ("withheld", OTHER_TUNNELS[Tunnel(tunnel)])
+    api.call("PUT", f"/v1/home-agents/{home_agent}/bindings", {"bindings": [reported]})
+    assert said in api.get(f"/v1/bindings/{home_address}/explain")["reason"]
+    (listed,) = api.get("/v1/bindings?state=withheld")["bindings"]
+    assert listed["home_address"] == home_address
+    ended = api.call("POST", "/v1/bindings", {**reported, "lifetime": 0, "sequence": 2})
+    assert ended.status_code == 200
+    assert api.get("/v1/bindings")["bindings"] == []
 
 
 def test_without_a_registered_reverse_tunnel_routers_are_told_so(agent: Api) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -151,6 +152,11 @@ def test_what_others_change_is_mended_and_a_mobile_node_without_reverse_tunnel_i
         lab.run("ha", damage)
         home_agent.logged("event=mended", since=since)
         wait_for(f"packets pass again after {damage}", lambda: lab.ping("cn", HOME_ADDRESS4) == 3)
+
+    # Until its home link is mended, the next router gets nothing back.
+    home_agent.process.send_signal(signal.SIGSTOP)
+    lab.run("ha", "ip link set hl down")
+    assert "Destination Host Unreachable" in lab.run("cn", f"ping -n -c 1 -W 3 {HOST4}", check=False)
 
 
 def _packed(address: str) -> bytes:
