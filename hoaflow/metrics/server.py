@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+from urllib.parse import parse_qs
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
@@ -14,6 +15,9 @@ from prometheus_client.exposition import ThreadingWSGIServer, make_wsgi_app
 from hoaflow.arguments import listen_address
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+Probe = Callable[[str], tuple[bool, str]]
+"""Takes a query string; returns whether all is well, and what to say of it."""
 
 # Requests at a time; further connections are closed. Prometheus, a spare one and a curious operator take three.
 MOST_REQUESTS = 8
@@ -45,14 +49,25 @@ class MetricsServer:
         registry: CollectorRegistry,
         lacking: Callable[[], str | None] = nothing_lacking,
         stuck: Callable[[], str | None] = nothing_lacking,
+        standing_by: Callable[[], str | None] = nothing_lacking,
     ) -> None:
         """Listen at `address`, a host and a port; port 0 takes a free one.
 
-        `lacking` returns what keeps the part from being ready, or None; `stuck` what only a restart mends.
+        `lacking` returns what keeps the part from being ready, or None; `stuck` what only a restart mends;
+        `standing_by` who serves in its place: it is not ready then, but for those who ask `/readyz?standby=ok`.
         """
         host, port = address
         server = type("Server", (_Server,), {"address_family": socket.AF_INET6 if ":" in host else socket.AF_INET})
-        application = _application(registry, {"/healthz": stuck, "/readyz": lacking})
+
+        def alive(query: str) -> tuple[bool, str]:
+            return _verdict(stuck())
+
+        def ready(query: str) -> tuple[bool, str]:
+            if serving := standing_by():
+                return "ok" in parse_qs(query).get("standby", ()), f"standing by: {serving} serves"
+            return _verdict(lacking())
+
+        application = _application(registry, {"/healthz": alive, "/readyz": ready})
         self._server: _Server = make_server(host, port, application, server, handler_class=_Handler)
         self.address: tuple[str, int] = self._server.server_address[:2]
         self._thread = threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True)
@@ -65,19 +80,23 @@ class MetricsServer:
         self._thread.join()
 
 
-def _application(registry: CollectorRegistry, probes: Mapping[str, Callable[[], str | None]]) -> Application:
+def _application(registry: CollectorRegistry, probes: Mapping[str, Probe]) -> Application:
     exposition: Application = make_wsgi_app(registry)
 
     def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         probe = probes.get(environ["PATH_INFO"])
         if probe is None:
             return exposition(environ, start_response)
-        problem = probe()
-        status = "200 OK" if problem is None else "503 Service Unavailable"
+        well, words = probe(environ.get("QUERY_STRING", ""))
+        status = "200 OK" if well else "503 Service Unavailable"
         start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
-        return [f"{problem or 'ok'}\n".encode()]
+        return [f"{words}\n".encode()]
 
     return answer
+
+
+def _verdict(problem: str | None) -> tuple[bool, str]:
+    return problem is None, problem or "ok"
 
 
 class _Server(ThreadingWSGIServer):

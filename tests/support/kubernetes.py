@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """deploy/kubernetes as an operator has it: a copy of the checkout, in which secrets are made."""
 
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from tests.support.checkout import CHECKOUT
@@ -12,6 +14,10 @@ KUBERNETES = CHECKOUT / "deploy" / "kubernetes"
 OVERLAYS = sorted(path.name for path in (KUBERNETES / "overlays").iterdir())
 # Those with secrets of their own: the overlay `cluster` has those of `production`.
 WITH_SECRETS = [name for name in OVERLAYS if (KUBERNETES / "overlays" / name / "routers").exists()]
+
+IMAGE = CHECKOUT / "deploy" / "image" / "bin"
+PATH = f"{Path(sys.executable).parent}:{IMAGE}:{os.environ['PATH']}:/usr/sbin:/sbin"
+"""Where a pod finds its programs: here those of this environment."""
 
 
 class Deployment:

@@ -18,8 +18,8 @@ from topologies.waiting import patient
 Object = dict[str, Any]
 
 KNOWN = {
-    *("apiVersion", "kind", "namespace", "labels", "resources", "configMapGenerator", "secretGenerator"),
-    *("images", "patches"),
+    *("apiVersion", "kind", "namespace", "nameSuffix", "labels", "resources", "configMapGenerator"),
+    *("secretGenerator", "images", "patches"),
 }
 # Lists of objects that a strategic merge takes apart by this field; all others are replaced as a whole.
 MERGED_BY = {
@@ -28,6 +28,7 @@ MERGED_BY = {
     "volumes": "name",
     "env": "name",
     "volumeMounts": "mountPath",
+    "topologySpreadConstraints": "topologyKey",
 }
 GENERATED = {"configMapGenerator": ("ConfigMap", "data"), "secretGenerator": ("Secret", "data")}
 CLUSTER_WIDE = {"Namespace", "PriorityClass", "ClusterRole", "ClusterRoleBinding"}
@@ -67,11 +68,12 @@ def _build(directory: Path) -> list[Object]:
             _generate(objects, directory, kind, data, generator)
     for patch in wanted.get("patches", ()):
         for change in yaml.safe_load_all((directory / patch["path"]).read_text()):
-            target = _find(objects, change["kind"], change["metadata"]["name"])
-            if change.get("$patch") == "delete":
-                objects.remove(target)
-            else:
-                target.update(_merge(target, change))
+            for target in _targets(objects, change, patch.get("target")):
+                if change.get("$patch") == "delete":
+                    objects.remove(target)
+                else:
+                    own_name = change["metadata"] | {"name": target["metadata"]["name"]}
+                    target.update(_merge(target, change | {"metadata": own_name}))
     for found in objects:
         if found["kind"] not in CLUSTER_WIDE and "namespace" in wanted:
             found["metadata"]["namespace"] = wanted["namespace"]
@@ -81,7 +83,35 @@ def _build(directory: Path) -> list[Object]:
             for container in _containers(found):
                 if container["image"].partition(":")[0] == image["name"]:
                     container["image"] = f"{image['newName']}:{image['newTag']}"
+    _add_suffix(objects, wanted.get("nameSuffix", ""))
     return objects
+
+
+def _targets(objects: list[Object], change: Object, target: Object | None) -> list[Object]:
+    """Return the objects that a patch is for: those that `target` selects, or else the one that has its name."""
+    if target is None:
+        return [_find(objects, change["kind"], change["metadata"]["name"])]
+    label, _, value = target.get("labelSelector", "").partition("=")
+    found = [
+        each
+        for each in objects
+        if each["kind"] == target["kind"]
+        and target.get("name") in (None, each["metadata"]["name"])
+        and (not label or each["metadata"].get("labels", {}).get(label) == value)
+    ]
+    if not found:
+        raise KustomizeError(f"{target} selects nothing to patch")
+    return found
+
+
+def _add_suffix(objects: list[Object], suffix: str) -> None:
+    """Rename objects, and what scales them."""
+    renamed = {(found["kind"], found["metadata"]["name"]) for found in objects}
+    for found in objects:
+        found["metadata"]["name"] += suffix
+        scaled = found.get("spec", {}).get("scaleTargetRef")
+        if scaled is not None and (scaled["kind"], scaled["name"]) in renamed:
+            scaled["name"] += suffix
 
 
 def _generate(objects: list[Object], directory: Path, kind: str, field: str, generator: Object) -> None:
@@ -159,7 +189,10 @@ def _merge(into: Any, change: Any) -> Any:
 def _merge_list(into: list[Object], changes: list[Object], by: str) -> list[Object]:
     merged = {item[by]: item for item in into}
     for change in changes:
-        merged[change[by]] = _merge(merged.get(change[by]), change)
+        if change.get("$patch") == "delete":
+            del merged[change[by]]
+        else:
+            merged[change[by]] = _merge(merged.get(change[by]), change)
     return list(merged.values())
 
 

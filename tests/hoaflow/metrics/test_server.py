@@ -64,9 +64,31 @@ def test_each_probe_says_its_own_reason() -> None:
     server = MetricsServer(("127.0.0.1", 0), CollectorRegistry(), lambda: "no uplink", lambda: "stuck")
     try:
         for path, reason in (("healthz", "stuck"), ("readyz", "no uplink")):
-            with pytest.raises(urllib.error.HTTPError, match="503") as refused:
-                urllib.request.urlopen("http://{}:{}/{}".format(*server.address, path), timeout=TIMEOUT)
-            with refused.value as answer:
-                assert answer.read() == f"{reason}\n".encode()
+            assert refusal("http://{}:{}/{}".format(*server.address, path)) == f"{reason}\n".encode()
     finally:
         server.close()
+
+
+def test_a_standby_is_ready_for_who_takes_it_for_that() -> None:
+    """For Kubernetes a pod that stands by is as it should be; others ask for the one that serves."""
+    serving = "p1"
+    server = MetricsServer(("127.0.0.1", 0), CollectorRegistry(), lambda: "no uplink", standing_by=lambda: serving)
+    url = "http://{}:{}/readyz".format(*server.address)
+    try:
+        with urllib.request.urlopen(f"{url}?standby=ok", timeout=TIMEOUT) as answer:
+            assert answer.read() == b"standing by: p1 serves\n"
+        for query in ("", "?standby=no", "?standby"):
+            assert refusal(url + query) == b"standing by: p1 serves\n"
+        serving = ""
+        assert refusal(f"{url}?standby=ok") == b"no uplink\n"
+    finally:
+        server.close()
+
+
+def refusal(url: str) -> bytes:
+    """Return what a probe that is answered by 503 says."""
+    with pytest.raises(urllib.error.HTTPError, match="503") as refused:
+        urllib.request.urlopen(url, timeout=TIMEOUT)
+    with refused.value as answer:
+        body: bytes = answer.read()
+    return body

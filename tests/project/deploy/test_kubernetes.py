@@ -70,7 +70,7 @@ def all_of(pod: Object) -> list[Object]:
 
 
 def test_the_overlays_are_those_documented() -> None:
-    assert OVERLAYS == ["cluster", "production", "single-node"]
+    assert OVERLAYS == ["cluster", "production", "single-node", "standby"]
 
 
 def test_every_object_is_what_the_api_takes(objects: list[Object]) -> None:
@@ -184,10 +184,10 @@ def cidrs(policy: Object) -> list[str]:
 
 
 def test_a_pod_sees_its_own_secrets_only(objects: list[Object]) -> None:
-    """Where a Secret holds those of several pods, each mounts the file of its own name, and that file is there."""
+    """Where a Secret holds those of several pods, each mounts its own file, and that file is there."""
     secrets = {found["metadata"]["name"]: found["data"] for found in find(objects, "Secret")}
     (routers,) = (s for s in secrets if s.startswith("router-tokens"))
-    pods_of = {"bridge": "home-agent-0", "home-agent": "home-agent-0", "router": "node-1"}
+    pods_of = {"bridge": "0", "home-agent": "0", "router": "node-1"}
     mounted = set()
     for pod, container in containers(objects):
         held = {v["name"]: secrets[v["secret"]["secretName"]] for v in pod["volumes"] if "secret" in v}
@@ -222,9 +222,11 @@ def test_every_home_agent_that_may_be_started_is_configured(objects: list[Object
     (settings,) = (c for c in find(objects, "ConfigMap") if c["metadata"]["name"].startswith("home-agents"))
     (tokens,) = (s for s in find(objects, "Secret") if s["metadata"]["name"].startswith("bridge-tokens"))
     autoscalers = find(objects, "HorizontalPodAutoscaler")
-    home_agent = named(objects, "StatefulSet", "home-agent")
-    most = autoscalers[0]["spec"]["maxReplicas"] if autoscalers else home_agent["spec"]["replicas"]
-    assert ("replicas" in home_agent["spec"]) is not bool(autoscalers)  # two cannot decide on the number
+    home_agents = [each for each in find(objects, "StatefulSet") if each["metadata"]["name"].startswith("home-agent")]
+    most = autoscalers[0]["spec"]["maxReplicas"] if autoscalers else home_agents[0]["spec"]["replicas"]
+    scaled = {autoscaler["spec"]["scaleTargetRef"]["name"] for autoscaler in autoscalers}
+    # Each has one who decides on the number.
+    assert scaled == {each["metadata"]["name"] for each in home_agents if "replicas" not in each["spec"]}
     assert settings["data"].keys() == {f"home-agent-{n}" for n in range(most)}
     assert {f"home-agent-{n}.token" for n in range(most)} <= tokens["data"].keys()
     for autoscaler in autoscalers:
@@ -278,6 +280,29 @@ def test_a_cluster_has_three_controllers_with_an_address_each(deployment: Deploy
     assert controllers["spec"]["minReadySeconds"] > 10
     (secret,) = (s for s in find(objects, "Secret") if s["metadata"]["name"].startswith("controller-tokens"))
     assert {f"{member}.token" for member in members} <= secret["data"].keys()
+
+
+def test_two_pods_of_an_address_are_apart_and_equally_many(deployment: Deployment) -> None:
+    objects = BUILDERS["python"](deployment.overlay("standby"))
+    pair = [named(objects, "StatefulSet", name)["spec"] for name in ("home-agent", "home-agent-standby")]
+    # Kubernetes scales nothing by a selector that has another one's pods, too.
+    first, second = (each["selector"]["matchLabels"]["hoaflow/pod"] for each in pair)
+    assert first != second
+    scaling = [each["spec"] | {"scaleTargetRef": None} for each in find(objects, "HorizontalPodAutoscaler")]
+    assert scaling[0] == scaling[1]
+    assert [metric["type"] for metric in scaling[0]["metrics"]] == ["External"]  # not of the pods of either
+    for each in pair:
+        template = each["template"]
+        assert template["metadata"]["labels"].items() >= each["selector"]["matchLabels"].items()
+        nodes, _ = template["spec"]["topologySpreadConstraints"]
+        assert (nodes["topologyKey"], nodes["whenUnsatisfiable"]) == ("kubernetes.io/hostname", "DoNotSchedule")
+        # The index is the address's; the selector has the pods of both.
+        assert nodes["matchLabelKeys"] == ["apps.kubernetes.io/pod-index"]
+        assert nodes["labelSelector"]["matchLabels"].keys() == {"app.kubernetes.io/name"}
+        assert "volumeClaimTemplates" not in each
+        for container in all_of(template["spec"]):
+            assert container["readinessProbe"]["httpGet"]["path"] == "/readyz?standby=ok"
+            assert "CACHE" in {variable["name"] for variable in container["env"]}
 
 
 def test_the_members_settings_exist(deployment: Deployment) -> None:

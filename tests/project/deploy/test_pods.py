@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 
 from tests.support.checkout import CHECKOUT
-from tests.support.kubernetes import WITH_SECRETS, Deployment
+from tests.support.kubernetes import IMAGE, PATH, WITH_SECRETS, Deployment
+from tests.support.mobility import CARE_OF_1, CARE_OF_2, HOME_ADDRESS
 from tests.support.ovs import Ovs
+from tests.support.pair_lab import PairLab
+from tests.support.roaming import key_file, registers
 from tests.support.waiting import wait_for
 
-IMAGE = CHECKOUT / "deploy" / "image" / "bin"
 BIN = Path(sys.executable).parent
 TIMEOUT = 30.0
 LOOPBACK = ("127.0.0.1", "[::1]")  # a cluster of IPv4, and one of IPv6
@@ -138,8 +140,7 @@ def test_a_home_agents_pod_keeps_its_own_way_out(tmp_path: Path) -> None:
     with (settings / "home-agent-0").open("a") as entry:
         entry.write("HOME_AGENT_OPTIONS='--log-format json'\nBRIDGE_OPTIONS=--help\n")
     (tmp_path / "keys.toml").write_text("")
-    path = f"{BIN}:{IMAGE}:{os.environ['PATH']}:/usr/sbin:/sbin"
-    environment = os.environ | {"PATH": path, "POD": "home-agent-0", "POD_IP": "fd00:1::5"}
+    environment = os.environ | {"PATH": PATH, "INDEX": "0", "POD_IP": "fd00:1::5"}
     command = ["unshare", "--net", "--mount", "bash", "-ec", f"{POD}\n{RUN}", "pod", str(tmp_path), PROBE]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -150,6 +151,27 @@ def test_a_home_agents_pod_keeps_its_own_way_out(tmp_path: Path) -> None:
     # The options that its entry has are its parts'.
     assert "usage: ha-bridge" in result.stdout
     assert all(json.loads(line) for line in (tmp_path / "first.log").read_text().splitlines())
+
+
+@pytest.mark.parametrize("signal", ["TERM", "KILL"])
+def test_the_second_pod_of_an_address_takes_over(signal: str, tmp_path: Path) -> None:
+    """Each has one link, the home link. A standby is ready for a probe that takes it for what it is."""
+    with PairLab(tmp_path) as lab:
+        first, second = lab.start("ha"), lab.start("hb")
+        first.logged("event=serving")
+        second.logged("event=standing-by serving=ha")
+        assert lab.ready("ha") == (200, "ok\n")
+        assert lab.ready("hb") == (200, "standing by: ha serves\n")
+        node = lab.mobile_node("--keys", key_file(tmp_path), "--lifetime", "600")
+        registers(lab, node, "m1", CARE_OF_1)
+        assert lab.ping("cn", HOME_ADDRESS) == 3
+
+        first.stop(kill=signal == "KILL")
+        second.logged("event=serving")
+        wait_for("the new owner is ready", lambda: lab.ready("hb") == (200, "ok\n"))
+        assert lab.ping("cn", HOME_ADDRESS) == 3
+        registers(lab, node, "m2", CARE_OF_2)
+        assert lab.ping("cn", HOME_ADDRESS) == 3
 
 
 def test_a_router_without_a_token_says_so() -> None:
@@ -168,7 +190,7 @@ def test_a_routers_options_are_its_parts() -> None:
     kubernetes-router
     """
     environment = {
-        "PATH": f"{BIN}:{IMAGE}:{os.environ['PATH']}:/usr/sbin:/sbin",
+        "PATH": PATH,
         **{"NODE": "node-1", "BRIDGE": "br0", "BACKEND": "auto", "HOME_AGENTS": "2001:db8:99::1"},
         **{"CONTROLLER": "http://127.0.0.1:8080", "SETUP_OPTIONS": "--help", "OPTIONS": "--help"},
     }

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """deploy/kubernetes/make-secrets: what is there stays, what is new is added, what is wrong is told."""
 
-import shutil
+import re
 import subprocess
 from ipaddress import IPv6Address
 from pathlib import Path
@@ -10,6 +10,7 @@ import pytest
 
 from controller.access.roles import Role
 from controller.access.tokens import read_tokens
+from tests.support.checkout import CHECKOUT
 from tests.support.kubernetes import WITH_SECRETS, Deployment
 from tests.support.kustomize import BUILDERS, Object
 
@@ -89,15 +90,24 @@ def test_what_is_there_stays_and_what_is_new_is_added(deployment: Deployment) ->
     assert "second-operator" in names
 
 
-def test_an_overlay_of_ones_own_lies_elsewhere(deployment: Deployment, tmp_path: Path) -> None:
-    """As docs/kubernetes.md has it: a copy beside the checkout, whose base is the checkout's."""
-    own = tmp_path / "my-cluster"
-    shutil.copytree(deployment.overlay("production"), own)
-    settings = own / "kustomization.yaml"
-    settings.write_text(settings.read_text().replace("../../base", "../deploy/kubernetes/base"))
-    assert deployment.make_secrets(own).returncode == 0
+def test_overlays_of_ones_own_lie_elsewhere(tmp_path: Path) -> None:
+    """As docs/kubernetes.md has it: copies beside the checkout, whose base is the checkout's."""
+    page = (CHECKOUT / "docs" / "kubernetes.md").read_text()
+    commands = re.findall(r"^    ((?:cp -r|sed -i) .*?)(?: +# .*)?$", page, re.MULTILINE)
+    deployment = Deployment(checkout := tmp_path / "hoaflow")
+    subprocess.run(["sh", "-euc", "\n".join(commands)], cwd=checkout, check=True, timeout=120)
+    own = {name: tmp_path / name for name in ("my-cluster", "my-controllers", "my-home-agents")}
+    assert deployment.make_secrets(own["my-cluster"]).returncode == 0
     for build in BUILDERS.values():
-        assert {"StatefulSet", "DaemonSet", "Secret"} <= {found["kind"] for found in build(own)}
+        stateful = {
+            name: {found["metadata"]["name"] for found in build(folder) if found["kind"] == "StatefulSet"}
+            for name, folder in own.items()
+        }
+        assert stateful == {
+            "my-cluster": {"home-agent"},
+            "my-controllers": {"home-agent", "controller", "etcd"},
+            "my-home-agents": {"home-agent", "home-agent-standby", "controller", "etcd"},
+        }
 
 
 def test_the_controllers_certificate_is_valid_where_it_is_reached(deployment: Deployment) -> None:
