@@ -14,7 +14,7 @@ import msgspec
 from oslo_config import cfg
 
 from controller.access.exposure import exposure
-from controller.cluster.joining import member_of
+from controller.cluster.joining import etcd_access, member_of
 from controller.cluster.peers import member_access
 from controller.settings import GROUP, OPTIONS, Settings, WrongSettings, load
 from controller.southbound.manager import options
@@ -67,6 +67,7 @@ def _rest(conf: cfg.ConfigOpts, settings: Settings) -> str:
 
 def _cluster(settings: Settings) -> str:
     member_access(settings)
+    etcd_access(settings)
     named = f"member {member_of(settings).name} of {settings.cluster}, by {', '.join(settings.etcd)}"
     if settings.member_url is None:
         return f"{named}; without member_url no other member can pass a call on to it"

@@ -6,8 +6,10 @@ router's record names it and its present lease. Answers of elections are not loo
 records. So an answer that is lost, late or doubled changes nothing. No two grants of a router have the same generation,
 and the switch takes only newer ones, so a member that acts on old records is refused.
 
-Without etcd nobody can be elected, so whoever is master goes on, even when its lease would have ended. A member that
-was stopped itself, though, may have been overtaken: `is_certain` tells the two apart.
+Without etcd nobody can be elected, so whoever is master goes on, even when its lease would have ended. So does one
+whose lease etcd has no more, or that reads of another's election, until the switch says that the other has taken it: an
+etcd that is late may end leases and grant none, or tell whom it has elected last. A member that was stopped itself,
+though, may have been overtaken: `is_certain` tells the two apart.
 """
 
 import math
@@ -35,7 +37,7 @@ UNSERVED = 1.0
 # For how long a member is the master of a router that has lost its switch, and that no other member reaches: it comes
 # back within seconds after Open vSwitch was restarted.
 SWITCH_AWAY = 10.0
-# For how long a member that has handed a router over goes on until the other has taken the role.
+# For how long no further router is handed over until the other member has taken the role.
 HANDED_OVER_WITHIN = 5.0
 # For how long a question that etcd has not answered shows that etcd is away, and not this member.
 UNANSWERED = 5.0
@@ -50,7 +52,8 @@ class _Switch:
     """A switch that is connected to this member.
 
     `known`: the newest generation that it is known to have. `asked`: that of the role that it was asked for, None: it
-    has this member as SLAVE. `refused`: that with which this member can't have the role.
+    has this member as SLAVE. `refused`: that with which this member can't have the role. `doubtful`: this member has
+    stood still, and lost its lease meanwhile, so another may have become the switch's master.
     """
 
     known: int | None
@@ -58,6 +61,7 @@ class _Switch:
     refused: int | None = None
     taken: bool = False
     leaving: bool = False
+    doubtful: bool = False
     vacant_since: float | None = None
 
 
@@ -88,6 +92,8 @@ class Mastership:
         self._joined = -math.inf
         self._promised_until = -math.inf
         self._asked_etcd: float | None = None
+        self._last_asked = -math.inf
+        self._stood_still = False  # for so long that others may have been elected, and etcd has not answered since
         self._switches: dict[int, _Switch] = {}
         self._told: dict[int, str | None] = {}  # the other masters that were last told of
         self._strangers: dict[int, _Stranger] = {}
@@ -101,8 +107,10 @@ class Mastership:
     # What etcd says.
 
     def asking(self, now: float) -> None:
-        """Take in that etcd is asked to renew the lease."""
-        self._asked_etcd = now
+        """Take in that etcd is asked to renew the lease, or to grant one."""
+        if self._lease is not None and now > max(self._promised_until, self._last_asked) + UNANSWERED:
+            self._stood_still = True
+        self._asked_etcd = self._last_asked = now
 
     def lease_renewed(self, lease: int, asked: float, seconds: float) -> None:
         """Take in that etcd, asked at `asked`, has renewed or granted a lease of some seconds.
@@ -113,9 +121,12 @@ class Mastership:
             self._lease, self._joined = lease, asked
         self._promised_until = asked + seconds
         self._asked_etcd = None
+        self._stood_still = False
 
     def lease_lost(self) -> None:
         """Take in that etcd no longer has the lease, and so none of this member's masterships."""
+        for switch in self._switches.values():
+            switch.doubtful = self._stood_still
         self._lease = None
         self._promised_until = -math.inf
         self._asked_etcd = None
@@ -177,7 +188,7 @@ class Mastership:
 
         It is certain as long as its lease was promised to last, and while it keeps asking an etcd that does not answer.
         """
-        if self._lease is None:
+        if self._lease is None and self._stood_still:
             return False
         unanswered = -math.inf if self._asked_etcd is None else self._asked_etcd + UNANSWERED
         return now < max(self._promised_until, unanswered)
@@ -259,12 +270,12 @@ class Mastership:
     def _as_slave(
         self, dpid: int, switch: _Switch, record: RouterRecord, place: str | None, now: float
     ) -> Iterator[Command]:
-        if switch.asked is not None:
-            if record.master is None or dpid not in self._handed_over:
-                yield from self._give_up(dpid, switch)
+        if switch.asked is not None and (switch.doubtful or not switch.taken):
+            yield from self._give_up(dpid, switch)
             return
         if record.master is not None:
-            self._last_mastered.discard(dpid)
+            if record.master != self._member:
+                self._last_mastered.discard(dpid)
             switch.vacant_since = None
             return
         if switch.vacant_since is None:

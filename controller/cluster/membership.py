@@ -4,6 +4,7 @@
 Each loop is a greenlet. They share one `Mastership`, which decides, and give it what etcd and the switches say.
 """
 
+import secrets
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -24,7 +25,7 @@ from controller.cluster.commands import (
 from controller.cluster.mastership import Mastership
 from controller.cluster.peers import Peers
 from controller.cluster.process_watch import ProcessWatch
-from controller.cluster.records import Keys, MemberRecord, Records, registration
+from controller.cluster.records import Keys, MemberRecord, Records, identification, registration
 from controller.cluster.view import Etcd, Member, NotRecorded, RouterMaster, View
 from controller.core.events import Event
 from hoaflow.etcd import EtcdClient, EtcdError, follow
@@ -84,7 +85,8 @@ class Membership:
         home_agents: Callable[[], frozenset[str]],
         announce: Callable[[Event], None],
     ) -> None:
-        self.cluster = cluster
+        self._cluster = cluster
+        self.identity: str | None = None  # by etcd's last word
         self._etcd = etcd
         self._keys = Keys(cluster)
         self._member = member
@@ -132,6 +134,11 @@ class Membership:
         """Tell whether an operator has taken a router out of service, by what etcd last said."""
         return self._records.router(dpid).drained
 
+    def wait_until_identified(self) -> None:
+        """Wait for news if the cluster's identity is not known yet."""
+        if self.identity is None:
+            self._woken.wait(LONGEST_SLEEP)
+
     def wait_until_certain(self) -> None:
         """Wait while this member may have been overtaken without knowing (`Mastership.is_certain`)."""
         while not self._mastership.is_certain(time.monotonic()):
@@ -148,7 +155,7 @@ class Membership:
         }
         name = self._member.name
         etcd = self._etcd_state or Etcd(False, self._member.started)
-        return View(self.cluster, name, {**members, name: self._member}, routers, etcd, self._is_name_taken)
+        return View(self._cluster, name, {**members, name: self._member}, routers, etcd, self._is_name_taken)
 
     def master_and_generation(self, dpid: int) -> tuple[bool, int]:
         """Tell, by what etcd last said, whether this member is a router's master, and its masters' generation."""
@@ -194,6 +201,7 @@ class Membership:
             if unusable:
                 LOG.warning("keys-unusable", keys=", ".join(unusable), reason="hoaflow has not written them so")
             former, self._records = self._records, records
+            self.identity = records.identity or self.identity  # etcd may have lost it
             self._mastership.observe(records)
             self._processes.observe(records)
             self._woken.notify()
@@ -240,14 +248,27 @@ class Membership:
             self._mastership.lease_lost()
             self._woken.notify()
             asked = time.monotonic()
+            self._mastership.asking(asked)
         if self._stopped:
             return  # what was revoked is not to be granted again
         if self._lease is None:
             self._lease = self._etcd.grant_lease(self._lease_lasts)
         self._mastership.lease_renewed(self._lease, asked, self._lease_lasts)
+        if self._records.identity is None:
+            self._identify()
         record = MemberRecord(self._member, self._lease, self._mastership.connected, self._home_agents())
         if (transaction := registration(self._keys, self._records, record)) is not None:
             self._note_name(self._etcd.transact(*transaction))
+
+    def _identify(self) -> None:
+        """Give the cluster an identity, if it has none. Raises EtcdError.
+
+        Members without one are from before there was any, and mark switches by the cluster's name. It becomes the
+        identity, so that they take nobody for another cluster's while they are replaced one by one.
+        """
+        _, members = self._etcd.get_all(self._keys.member(""))
+        identity = self.identity or (self._cluster if members else secrets.token_hex(16))
+        self._etcd.transact(*identification(self._keys, identity))
 
     @property
     def _is_name_taken(self) -> bool:

@@ -2,7 +2,7 @@
 """Model what etcd holds of a cluster, and read it from etcd's keys. Pure.
 
 Below `/hoaflow/CLUSTER/` there are `members/NAME` and `routers/DPID/master`, which go with their member's lease, and
-`routers/DPID/generation` and `routers/DPID/drained`, which stay.
+`identity`, `routers/DPID/generation` and `routers/DPID/drained`, which stay.
 """
 
 import json
@@ -49,10 +49,15 @@ class RouterRecord:
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """All of a cluster: members by name, routers by datapath id."""
+    """All of a cluster: members by name, routers by datapath id.
+
+    `identity`: a random text that tells it from all others, also from one with the same name in another etcd; the name
+    where members from before there was an identity were replaced one by one.
+    """
 
     members: Mapping[str, MemberRecord] = field(default_factory=dict)
     routers: Mapping[int, RouterRecord] = field(default_factory=dict)
+    identity: str | None = None
 
     def router(self, dpid: int) -> RouterRecord:
         """Return the record of a router, an empty one if etcd has none."""
@@ -84,6 +89,7 @@ class Keys:
 
     def __init__(self, cluster: str) -> None:
         self.prefix = f"/hoaflow/{cluster}/"
+        self.identity = f"{self.prefix}identity"
 
     def member(self, name: str) -> str:
         """Return the key of a member."""
@@ -107,11 +113,13 @@ class Keys:
         What a key holds that is not usable counts as nothing. The other keys are not looked at, as there may be
         thousands.
         """
-        members, routers = dict(records.members), dict(records.routers)
+        members, routers, identity = dict(records.members), dict(records.routers), records.identity
         unusable = []
         for key, found in changes.items():
             try:
                 match key.removeprefix(self.prefix).split("/"):
+                    case ["identity"]:
+                        identity = None if found is None else found.value
                     case ["members", name]:
                         members.pop(name, None)
                         if found is not None:
@@ -128,7 +136,12 @@ class Keys:
             except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError):
                 if found is not None:
                     unusable.append(key)
-        return Records(members, routers), unusable
+        return Records(members, routers, identity), unusable
+
+
+def identification(keys: Keys, identity: str) -> Transaction:
+    """Return the transaction that gives the cluster an identity, if it has none."""
+    return [unchanged(keys.identity, ABSENT)], [put(keys.identity, identity)]
 
 
 def registration(keys: Keys, records: Records, record: MemberRecord) -> Transaction | None:

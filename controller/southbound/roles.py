@@ -50,8 +50,11 @@ class Mastership(Protocol):
     """
 
     @property
-    def cluster(self) -> str:
-        """Name of the cluster."""
+    def identity(self) -> str | None:
+        """What tells the cluster from all others, also from those with its name; None: not known yet."""
+
+    def wait_until_identified(self) -> None:
+        """Wait for news, at most a minute, if ``identity`` is not known."""
 
     def is_drained(self, dpid: int) -> bool:
         """Tell whether the cluster says that an operator has taken a router out of service."""
@@ -99,7 +102,6 @@ class Candidacy:
         self._conversation = conversation
         self._mastership = mastership
         self._dpid = session.dpid
-        self._marker = marker_of(mastership.cluster)
         self._granted: int | None = None  # the generation with which to become MASTER
         self._changed = ChangeSignal()
         self._announced = False
@@ -131,9 +133,9 @@ class Candidacy:
             generation, stranger = self._become_slave(), self._stranger()
             self._session.stand_by(ports(), stranger, time.monotonic())
             notify()
-            if stranger is None:
+            if stranger is None and self._mastership.identity is not None:
                 break
-            eventlet.sleep(STRANGER_LOOK_EVERY)
+            self._look_again_later()
         self._announced = True
         self._mastership.switch_connected(self._dpid, generation)
         generation = self._become_master(generation)
@@ -150,6 +152,15 @@ class Candidacy:
             if self._session.ended:
                 raise SessionEnded
             self._mark()
+
+    def _look_again_later(self) -> None:
+        """Wait until it may be known which cluster this is, or another one may have gone. Raises SessionEnded."""
+        if self._mastership.identity is not None:
+            eventlet.sleep(STRANGER_LOOK_EVERY)
+        while self._mastership.identity is None:
+            self._mastership.wait_until_identified()
+            if self._session.ended:
+                raise SessionEnded
 
     def _become_slave(self) -> int | None:
         """Become SLAVE and return the newest generation that the switch knows."""
@@ -191,21 +202,28 @@ class Candidacy:
             raise RoleRefused(f"another cluster writes to the switch, whose marker is {stranger}")
 
     def _stranger(self) -> str | None:
-        """Return the marker of another cluster that writes to the switch, None if there is none."""
-        return next((str(each) for each in self._conversation.read_markers() if each != self._marker), None)
+        """Return the marker of another cluster that writes to the switch, None if none is known to be another's."""
+        identity = self._mastership.identity
+        if identity is None:
+            return None
+        own = marker_of(identity)
+        return next((str(each) for each in self._conversation.read_markers() if each != own), None)
 
     def _mark(self) -> None:
+        identity = self._mastership.identity
+        if identity is None:
+            raise ValueError("a switch is marked by a MASTER, and who is MASTER knows its cluster")
         now = time.monotonic()
         span = span_until(now + MARKER_LASTS, now)
         try:
-            self._conversation.carry_out([FlowChange(self._marker, True, span.expires_at, span.timeout)])
+            self._conversation.carry_out([FlowChange(marker_of(identity), True, span.expires_at, span.timeout)])
         except ChangesRefused as refused:
             LOG.warning("marker-refused", router=f"{self._dpid:016x}", reason=refused)
 
 
-def marker_of(cluster: str) -> Flow:
-    """Return the flow by which the cluster with a name marks its switches."""
-    return cluster_marker(blake2b(cluster.encode(), digest_size=8).digest())
+def marker_of(identity: str) -> Flow:
+    """Return the flow by which the cluster with an identity marks its switches."""
+    return cluster_marker(blake2b(identity.encode(), digest_size=8).digest())
 
 
 def is_demotion(message: bytes) -> bool:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from hoaflow.arguments import argument
 from hoaflow.client.errors import AccessError
+from hoaflow.client.tls import client_context
 from hoaflow.client.token_file import read_token
 from hoaflow.logs import Log
 
@@ -51,23 +52,7 @@ class Access:
         """Return a context for TLS connections to a controller, of what the files hold now. Raises AccessError."""
         if (self.certificate is None) != (self.key is None):
             raise AccessError("a client certificate and its key go together: expected --certificate and --key")
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        try:
-            if self.ca is None:
-                context.load_default_certs()
-            else:
-                context.load_verify_locations(self.ca)
-        except (OSError, ssl.SSLError) as error:
-            raise AccessError(f"--ca {self.ca}: expected certificates in PEM: {_reason(error)}") from None
-        if self.certificate is not None:
-            try:
-                context.load_cert_chain(self.certificate, self.key, password=_no_password)
-            except (OSError, ssl.SSLError, ValueError) as error:
-                raise AccessError(
-                    f"--certificate {self.certificate} --key {self.key}: expected a certificate and its unencrypted key"
-                    f" in PEM: {_reason(error)}"
-                ) from None
-        return context
+        return client_context(self.ca, self.certificate, self.key)
 
 
 def add_controller_option(parser: argparse.ArgumentParser) -> None:
@@ -160,11 +145,3 @@ def _private(url: str) -> bool:
         return ipaddress.ip_address(parts.hostname or "").is_loopback
     except ValueError:
         return False
-
-
-def _no_password() -> str:
-    raise ValueError("the key is encrypted")
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)

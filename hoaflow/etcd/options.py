@@ -5,6 +5,8 @@ import argparse
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from hoaflow.client.errors import AccessError
+from hoaflow.client.tls import FileNames, client_context
 from hoaflow.etcd.client import EtcdAccess
 from hoaflow.etcd.errors import EtcdAccessError
 
@@ -59,10 +61,9 @@ def from_arguments(arguments: argparse.Namespace) -> EtcdAccess:
     (first, *_), _ = arguments.cache
     if first.startswith("http:") and named in ("etcd_ca", "etcd_certificate"):
         raise EtcdAccessError(f"{_option(named)}: only over TLS, with --cache {SECURE}…")
-    for name in FILES:
-        if given[name]:
-            _check_readable(name, given[name])
-    return access(given, _option)
+    found = access(given, _option)
+    check_files(found, _option)
+    return found
 
 
 def access(given: Mapping[str, str | None], spelled: Callable[[str], str] = str) -> EtcdAccess:
@@ -77,13 +78,26 @@ def access(given: Mapping[str, str | None], spelled: Callable[[str], str] = str)
     return EtcdAccess(ca, certificate, key, given["etcd_user"], password)
 
 
+def check_files(given: EtcdAccess, spelled: Callable[[str], str] = str) -> None:
+    """Check the files before they are used; `spelled` returns how users write a name of NAMES. Raises EtcdAccessError.
+
+    Later, a file that can't be used would look like an etcd that does not answer, and be tried again for ever.
+    """
+    if given.password_file is not None:
+        try:
+            given.password_file.read_text()
+        except (OSError, ValueError) as error:
+            raise EtcdAccessError(f"{spelled('etcd_password_file')} {given.password_file}: {_reason(error)}") from None
+    names = FileNames(*map(spelled, ("etcd_ca", "etcd_certificate", "etcd_key")))
+    try:
+        client_context(given.ca, given.certificate, given.key, names)
+    except AccessError as error:
+        raise EtcdAccessError(str(error)) from None
+
+
 def _option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _check_readable(name: str, file: str) -> None:
-    try:
-        with open(file, "rb"):
-            pass
-    except OSError as error:
-        raise EtcdAccessError(f"{_option(name)}: {file}: {error.strerror}") from None
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

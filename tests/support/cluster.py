@@ -2,16 +2,18 @@
 """A real cluster: etcd, controllers, and switches that are connected to all of them; bridge and agents are played."""
 
 import contextlib
+import itertools
 import os
 import re
 import signal
 import subprocess
 import threading
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from hoaflow.scope import THIS_MEMBER
-from tests.support.bench import CN, HOME_AGENT, HOME_PREFIX, MAC, packet
+from tests.support.bench import CN, HOME_AGENT, HOME_PREFIX, MAC, binding, packet
 from tests.support.checkout import CHECKOUT
 from tests.support.controller import OPENFLOW_PORT, Controller
 from tests.support.etcd import Etcd
@@ -60,6 +62,11 @@ class Member(Controller):
         return f"{self.address}:{OPENFLOW_PORT}"
 
     @property
+    def reaches_etcd(self) -> bool:
+        """Whether etcd answers, by its word."""
+        return bool(self.get("/v1/cluster")["etcd"]["reachable"])
+
+    @property
     def answers(self) -> bool:
         """Whether its process runs, and is not paused."""
         return self._process is not None and not self._paused
@@ -106,17 +113,27 @@ class Cluster:
     """
 
     def __init__(
-        self, ovs: Ovs, directory: Path, routers: int = 3, settings: str = "", one_alone: bool = False
+        self,
+        ovs: Ovs,
+        directory: Path,
+        routers: int = 3,
+        settings: str = "",
+        one_alone: bool = False,
+        endpoints: Sequence[str] = (),
     ) -> None:
-        """Describe a cluster; with `one_alone`, the first controller begins without etcd and the others."""
+        """Describe a cluster; with `one_alone`, the first controller begins without etcd and the others.
+
+        `endpoints`: where members reach etcd, if not directly.
+        """
         self.ovs = ovs
         self._one_alone = one_alone
         self._directory = directory
         self.etcd = Etcd(directory / "etcd", ovs=ovs)
-        self.members = [Member(ovs, directory, number, self.etcd.endpoints, settings, True) for number in (1, 2, 3)]
+        reached = endpoints or self.etcd.endpoints
+        self.members = [Member(ovs, directory, number, reached, settings, True) for number in (1, 2, 3)]
         self.dpids = range(1, routers + 1)
         self._bindings: dict[str, dict[str, object]] = {}
-        self._synced: dict[str, int] = {}
+        self._handovers = itertools.count(1)
         self.unreported: set[Member] = set()  # that the bridge does not reach
         self._parts = contextlib.ExitStack()
         self._ended = threading.Event()
@@ -177,8 +194,20 @@ class Cluster:
             with contextlib.suppress(OSError):
                 member.call("POST", "/v1/bindings", {"bindings": list(bindings)}, headers=THIS_MEMBER)
 
-    def post_unseen(self, member: Member, body: dict[str, object]) -> None:
-        """Send a binding to a member that is paused, which takes it when it goes on; wait for no answer."""
+    def hand_over(self) -> None:
+        """Report a new care-of address, and wait until every router sends packets there."""
+        number = next(self._handovers)
+        care_of_address = f"2001:db8:2::{number:x}"
+        self.post(binding(care_of_address, number))
+        wait_for(
+            f"packets go to {care_of_address}",
+            lambda: all(self.is_direct(dpid, care_of_address) for dpid in self.dpids),
+            60,
+        )
+
+    def post_unseen(self, member: Member, care_of_address: str) -> None:
+        """Report a care-of address to a member that is paused, which takes it when it goes on; wait for no answer."""
+        body = binding(care_of_address, next(self._handovers))
 
         def post() -> None:
             with contextlib.suppress(OSError):
@@ -195,17 +224,16 @@ class Cluster:
                     self._report_to(member)
 
     def _report_to(self, member: Member) -> None:
-        pid = member.pid  # before the calls: it may end during one
         home_agent = f"/v1/home-agents/{HOME_AGENT}"
-        member.call("PUT", home_agent, {"home_prefixes": [HOME_PREFIX], "lease": LEASE}, headers=THIS_MEMBER)
+        announcement = {"home_prefixes": [HOME_PREFIX], "lease": LEASE}
+        announced = member.call("PUT", home_agent, announcement, headers=THIS_MEMBER)
         for dpid in self.dpids:
             flow = {**FLOW, "transmit_port": f"tx{dpid}", "receive_port": f"rx{dpid}"}
             path = f"/v1/routers/{dpid:016x}/tunnels/ack"
             member.call("PUT", path, {"revision": 0, "flow": flow}, headers=THIS_MEMBER)
-        if self._synced.get(member.name) != pid:
+        if announced.body["snapshot"] == "wanted":
             body = {"bindings": list(self._bindings.values())}
-            if member.call("PUT", f"{home_agent}/bindings", body, headers=THIS_MEMBER).status == 200:
-                self._synced[member.name] = pid
+            member.call("PUT", f"{home_agent}/bindings", body, headers=THIS_MEMBER)
 
     def _end_reporting(self) -> None:
         self._ended.set()
@@ -232,6 +260,10 @@ class Cluster:
         found = self.masters()
         return found if found.keys() == set(self.dpids) else None
 
+    def spread(self) -> list[int]:
+        """Return how many routers each member is master of, by the members' own word."""
+        return sorted(Counter((self.all_mastered() or {}).values()).values())
+
     def watch_flows(self) -> None:
         """Write down from now on what becomes of each switch's flows (`closed_gates`, `has_had`)."""
         for dpid in self.dpids:
@@ -251,6 +283,16 @@ class Cluster:
     def renewals(self, dpid: int) -> int:
         """Return how often a switch's gates have been opened or renewed since `watch_flows`."""
         return len(self._gate_lines(dpid))
+
+    def outlive(self, leases: int) -> None:
+        """Wait until each switch's gates, renewed all the time, have stood for so many of the bridge's leases."""
+        before = {dpid: self.renewals(dpid) for dpid in self.dpids}
+        enough = leases * LEASE / RENEWED_EVERY
+        wait_for(
+            "gates are renewed",
+            lambda: all(self.renewals(dpid) > number + enough for dpid, number in before.items()),
+            60,
+        )
 
     def has_had(self, dpid: int, text: str) -> bool:
         """Tell whether a switch has had a flow with a text since `watch_flows`."""

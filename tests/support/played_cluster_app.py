@@ -21,7 +21,7 @@ class PlayedMastership:
     """Notes what the switches say."""
 
     def __init__(self, cluster: str) -> None:
-        self.cluster = cluster
+        self.identity: str | None = cluster
         self.said: list[tuple[object, ...]] = []
 
     def is_drained(self, dpid: int) -> bool:
@@ -41,6 +41,8 @@ class PlayedMastership:
 
     def overtaken(self, dpid: int) -> None:
         self.said.append(("overtaken", dpid))
+
+    def wait_until_identified(self) -> None: ...
 
     def wait_until_certain(self) -> None: ...
 

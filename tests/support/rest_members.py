@@ -53,8 +53,8 @@ class PlayedCluster:
             now = time.monotonic()
             api.offload.acknowledge(dpid, 0, {}, {16: FLOW}, {}, now)
             if name == master:
-                api.offload.begin_reading(dpid, now)
-                api.offload.connect(dpid, PORTS, now)
+                api.offload.switches.begin_reading(dpid, now)
+                api.offload.switches.connect(dpid, PORTS, now)
             else:
                 api.offload.connections.stand_by(dpid, PORTS, None, now)
                 api.offload.connections.mastered_by(dpid, master)
@@ -69,7 +69,7 @@ class PlayedCluster:
                 take = router.flows.next_urgent_batch if urgent else router.flows.next_batch
                 batch = take(now, 500)
                 if batch is not None:
-                    offload.confirm(router, batch, now)
+                    offload.switches.confirm(router, batch, now)
 
 
 class _Word:

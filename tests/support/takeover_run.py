@@ -304,7 +304,7 @@ class TakeoverRun(NumberedRun):
         """Check, at rest, that packets of what is said to be active go direct, both ways."""
         pipeline = Pipeline(entry.flow for entry in self.switch.flows.values())
         for binding in self.offload.bindings:
-            if self.offload.state_of(binding, self.now).state != "active":
+            if self.offload.states.of(binding, self.now).state != "active":
                 continue
             octets = len(binding.home_address.packed)
             source = STRANGER if octets == 16 else bytes(4)

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Any member takes any call: real controllers, etcd and switches, and the command line. The tests are one story."""
 
+import json
+import re
 from collections.abc import Iterator
 from functools import partial
 
 import pytest
 from playwright.sync_api import expect
 
-from tests.support.bench import FIRST, HOME_ADDRESS, SECOND, binding
+from tests.support.bench import FIRST, HOME_ADDRESS, HOME_AGENT, SECOND, binding
 from tests.support.browser import Browser
 from tests.support.cluster import Cluster, Member
 from tests.support.operator import Operator
@@ -17,6 +19,15 @@ from tests.support.waiting import wait_for
 
 DRAINED = 1
 MASTERED = "hoaflow_router_mastered"
+# What etcd holds below `/hoaflow/hoaflow/`: texts, and the members of JSON objects.
+MEMBER = {"url", "started", "version", "connected", "home_agents"}
+HELD: dict[str, str | set[str]] = {
+    "identity": "[0-9a-f]{32}",
+    **dict.fromkeys(("members/c1", "members/c2", "members/c3"), MEMBER),
+    "routers/DPID/master": {"member", "since", "reason"},
+    "routers/DPID/generation": "[0-9]+",
+    "routers/DPID/drained": "",
+}
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +167,24 @@ def test_a_change_that_a_member_has_not_made_is_refused_and_names_it(cluster: Cl
     assert [error["field"] for error in refused.body["errors"]] == ["c3"]
     assert refused.body["detail"].startswith("done by c1, c2, but not by c3: ")
     wait_for("no traffic goes direct", lambda: not any(cluster.is_direct(dpid, SECOND) for dpid in cluster.dpids))
+
+
+def test_etcd_holds_members_and_masters_and_never_a_binding(cluster: Cluster) -> None:
+    """All that was ever written there, whatever bridges, operators and dead members have made of it so far."""
+    cluster.post(binding(FIRST, 3))
+    wait_for("traffic goes direct again", lambda: all_direct(cluster, FIRST))
+    seen = set()
+    for key, value in cluster.etcd.history():
+        name = re.sub("[0-9a-f]{16}", "DPID", key.removeprefix("/hoaflow/hoaflow/"))
+        assert name in HELD, f"{key} holds {value}"
+        expected = HELD[name]
+        if isinstance(expected, set):
+            assert json.loads(value).keys() == expected, key
+            assert json.loads(value).get("home_agents") in (None, [], [HOME_AGENT]), key
+        else:
+            assert re.fullmatch(expected, value), f"{key} holds {value}"
+        seen.add(name)
+    assert seen == HELD.keys()
 
 
 def test_a_member_that_has_anothers_url_is_noticed(cluster: Cluster) -> None:

@@ -8,7 +8,8 @@ import os
 
 import pytest
 
-from tests.support.mastership_run import DPIDS, Run
+from tests.support.mastership_actors import DPIDS
+from tests.support.mastership_run import Run
 
 RUNS, STEPS = map(int, os.environ.get("HOAFLOW_INVARIANTS", "20x30").split("x"))
 

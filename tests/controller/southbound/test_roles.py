@@ -82,7 +82,10 @@ def test_a_takeover_closes_no_gate_and_sends_no_flow_again(benches: list[Bench],
     one.tell("take_role", 1, 5)
     carries(first, [second])
     before = first.flows()
+    one.tell("mastered_by", 1, "controller-2")
     two.tell("take_role", 1, 6)
+    wait_for("one has left the switch", lambda: one.events("mastership-lost"))
+    assert "not connected" not in str(one.call("GET", "/readyz").body), "the switch is about to come back"
     two.hear("role_taken", 1, 6)
     one.hear("switch_connected", 1, 6)
     assert [said[0] for said in one.tell()[-3:]] == ["overtaken", "switch_gone", "switch_connected"]
