@@ -3,9 +3,12 @@
 
 from collections.abc import Iterator
 from itertools import chain
+from typing import TypeVar
 
 from controller.core.prefix_index import PrefixIndex
 from hoaflow.addresses import Prefix
+
+_Key = TypeVar("_Key", Prefix, bytes)
 
 
 class Askers:
@@ -19,6 +22,8 @@ class Askers:
         self.with_everything: dict[int, None] = {}
         self.suppressed: PrefixIndex[tuple[int, ...]] = PrefixIndex()
         self._asked: dict[Prefix, tuple[int, ...]] = {}
+        # By care-of address the routers with an adopted uplink flow: it takes the packets of whoever comes there.
+        self._adopting: dict[bytes, tuple[int, ...]] = {}
 
     def __iter__(self) -> Iterator[Prefix]:
         """Iterate over the home addresses that any is asked for, as they are now."""
@@ -34,11 +39,19 @@ class Askers:
 
     def remove(self, home_address: Prefix, dpid: int) -> None:
         """Record that a router is no longer asked for a home address."""
-        left = _without(self.of(home_address), dpid)
-        if left:
-            self._asked[home_address] = left
-        else:
-            self._asked.pop(home_address, None)
+        _remove(self._asked, home_address, dpid)
+
+    def adopting(self, care_of_address: bytes) -> tuple[int, ...]:
+        """Return the datapath ids of the on-demand routers with an adopted uplink flow from a care-of address."""
+        return self._adopting.get(care_of_address, ())
+
+    def adopt(self, care_of_address: bytes, dpid: int) -> None:
+        """Record that a router has an adopted uplink flow from a care-of address, which it had not."""
+        self._adopting[care_of_address] = (*self.adopting(care_of_address), dpid)
+
+    def abandon(self, care_of_address: bytes, dpid: int) -> None:
+        """Record that a router has no adopted uplink flow from a care-of address any more."""
+        _remove(self._adopting, care_of_address, dpid)
 
     def suppress(self, home_address: Prefix, dpid: int) -> None:
         """Record that a router's switch tells nothing of a home address, of which it has told until now."""
@@ -69,6 +82,14 @@ class Askers:
         """Forget a router that is asked for nothing. Idempotent."""
         self.on_demand.pop(dpid, None)
         self.with_everything.pop(dpid, None)
+
+
+def _remove(routers: dict[_Key, tuple[int, ...]], key: _Key, dpid: int) -> None:
+    left = _without(routers.get(key, ()), dpid)
+    if left:
+        routers[key] = left
+    else:
+        routers.pop(key, None)
 
 
 def _without(dpids: tuple[int, ...], dpid: int) -> tuple[int, ...]:

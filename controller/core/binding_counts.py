@@ -24,7 +24,7 @@ def count_bindings(offload: Offload, now: float) -> Iterator[Counts]:
     for number, home_address in enumerate(list(offload.activations.unconfirmed), start=1):
         binding = offload.bindings.get(home_address)
         if binding is not None and binding.home_agent in may_offload:
-            counts[binding.home_agent, offload.state_of(binding, now).state] += 1
+            counts[binding.home_agent, offload.states.of(binding, now).state] += 1
             examined[binding.home_agent] += 1
         if number % STEP == 0:
             yield counts
@@ -35,12 +35,12 @@ def count_bindings(offload: Offload, now: float) -> Iterator[Counts]:
             and binding.home_agent in may_offload
             and home_address not in offload.activations.unconfirmed
         ):
-            counts[binding.home_agent, offload.state_of_asked(binding, now)] += 1
+            counts[binding.home_agent, offload.states.of_asked(binding, now)] += 1
             examined[binding.home_agent] += 1
         if number % STEP == 0:
             yield counts
     for agent in offload.home_agents:
         others = max(0, offload.bindings.count(agent.address) - examined[agent.address])
-        counts[agent.address, offload.state_of_confirmed(agent, now)] += others
+        counts[agent.address, offload.states.of_confirmed(agent, now)] += others
         counts[agent.address, "withheld"] = offload.withheld.count(agent.address) + offload.covered.count(agent.address)
     yield counts

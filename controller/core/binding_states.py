@@ -101,6 +101,10 @@ class BindingStates:
             return False
         return self.any_prepared(binding.home_agent)
 
+    def is_settled(self, binding: Binding, now: float) -> bool:
+        """Tell whether there is nothing to wait for: a binding is active, or no router has been asked for it."""
+        return self.is_active(binding, now) or self.is_idle(binding, now)
+
     def any_prepared(self, home_agent: bytes) -> bool:
         """Tell whether a router that is this controller's to write to is prepared for a home agent."""
         found = (each for each in self._routers.values() if each.switch.standby is None)

@@ -47,6 +47,7 @@ class Connections:
         router = self._routers.known(dpid)
         if router.switch.connected:
             self._event("mastership-lost", router=f"{dpid:016x}", reason=why)
+        router.switch.leave(now)
         router.disconnect(now)
 
     def mastered_by(self, dpid: int, member: str | None) -> None:

@@ -62,6 +62,7 @@ class Demand:
         self._asked: dict[Prefix, _Asked] = {}
         self.suppressions = Suppressions(dpid, askers)
         self._counted: dict[Prefix, int] = {}
+        self._adopted: frozenset[bytes] = frozenset()  # care-of addresses, see ``note_adopted``
         # Whether the router has the flows of those home addresses only that it is asked for.
         self.on = False
         self._note_mode()
@@ -95,6 +96,7 @@ class Demand:
         """Forget what was known of the switch. What it is asked for stays: packets go on coming when it is back."""
         self.meters.clear()
         self._counted.clear()
+        self.note_adopted(frozenset())
         self.unsupported = None
         self._note_mode()
 
@@ -102,6 +104,7 @@ class Demand:
         """Forget what the router is asked for: another controller writes to the switch and is told of its packets."""
         for home_address in self._asked:
             self._askers.remove(home_address, self.dpid)
+        self.note_adopted(frozenset())
         for memory in (self._asked, self.suppressions, self._counted):
             memory.clear()
 
@@ -135,10 +138,23 @@ class Demand:
             left += self._together(each, paths)
         return new
 
+    def note_adopted(self, care_of_addresses: frozenset[bytes]) -> None:
+        """Take in from which care-of addresses the switch has adopted uplink flows: any binding there needs flows."""
+        for care_of_address in self._adopted - care_of_addresses:
+            self._askers.abandon(care_of_address, self.dpid)
+        for care_of_address in care_of_addresses - self._adopted:
+            self._askers.adopt(care_of_address, self.dpid)
+        self._adopted = care_of_addresses
+
     def is_concerned(self, binding: Binding) -> bool:
-        """Tell whether a binding that is new, or has moved, is asked for here, or shares its path with one that is."""
+        """Tell whether a binding that is new, or has moved, is asked for here, or shares its path with one that is.
+
+        Or with one that was, when a former controller installed the uplink flow of that path.
+        """
         home_address = binding.home_address
         if home_address in self._asked or self.suppressions.any_within(home_address):
+            return True
+        if binding.care_of_address in self._adopted:
             return True
         beside = chain(self._beside(home_address, binding.care_of_address), self._around(home_address))
         return any(each in self._asked for each in beside)

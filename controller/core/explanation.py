@@ -84,7 +84,7 @@ def explain(offload: Offload, home_address: Prefix, now: float) -> Explanation:
         return _without_binding(offload, home_address, home_agent, now)
     home_agent = offload.home_agents.get(binding.home_agent) or home_agent
     updates = offload.history.of(binding.home_address)
-    state = offload.state_of(binding, now)
+    state = offload.states.of(binding, now)
     routers = {dpid: _on_router(offload, router, binding, home_agent, now) for dpid, router in offload.routers.items()}
     prepared = {dpid: routers[dpid] for dpid in state.routers}
     why = home_agent.why_not_offloaded(now) or offload.why_suppressed(binding.home_address)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from controller.core.flow_units import DesiredModel, FlowUnit, UnitShapes, rows_of
-from controller.core.flows import FlowKey, Row, Shape, flow_of
+from controller.core.flows import FlowKey, Shape, told_flow
 from controller.core.installed import AlikeFlows, FlowEntry, InstalledFlows
 from controller.core.subject_queue import Subject
 from hoaflow.addresses import Prefix
@@ -32,7 +32,8 @@ class FirstReading:
         """Begin to read."""
         self._installed = installed
         self._desired = desired
-        self._rows: defaultdict[Shape, set[Row]] = defaultdict(set)
+        # Of each flow the octets of its addresses: one object is made, hashed and compared in half of a tuple's time.
+        self._rows: defaultdict[Shape, set[bytes]] = defaultdict(set)
         self._foreign: dict[FlowKey, None] = {}
         # Flows that are gone since they were read, and whether for want of room; to be recorded after ``end``.
         self.removed: dict[FlowKey, bool] = {}
@@ -84,7 +85,7 @@ class FirstReading:
 
     def _take_alike(self, shapes: UnitShapes, units: list[FlowUnit]) -> list[FlowUnit]:
         """Take off those of some units with the same shapes, all at once where none differs, as is the rule."""
-        wanted = [(self._rows[shape], set(rows)) for shape, rows in rows_of(shapes, units)]
+        wanted = [(self._rows[shape], set(map(b"".join, rows))) for shape, rows in rows_of(shapes, units)]
         before = sum(len(read) for read, _ in wanted)
         # One pass does where all have been read, which this takes off; what has not it adds, and a second pass undoes.
         for read, rows in wanted:
@@ -119,8 +120,8 @@ class FirstReading:
         while self.compare(now):
             pass
         for shape, rows in self._rows.items():
-            for row in rows:
-                self._installed.put(flow_of(shape, row), None)
+            for row in sorted(rows):  # else flows would be looked at in another order each time
+                self._installed.put(told_flow(shape, row), None)
         self._installed.foreign = self._foreign
         self._installed.adopt_singles()
         return None if self._changes is None else Comparison(list(self._different), self._changes)

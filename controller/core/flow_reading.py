@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from controller.core.flow_units import FlowUnit
-from controller.core.flows import Flow, FlowKey, flow_of
+from controller.core.flows import Flow, FlowKey, told_flow
 from controller.core.installed import AlikeFlows, FlowEntry, InstalledFlow, InstalledFlows
 from controller.core.timeouts import SAME_EXPIRY
 from hoaflow.addresses import Prefix
@@ -58,7 +58,7 @@ class FlowReading:
     def add_alike(self, flows: AlikeFlows) -> None:
         """Take in flows of ours that the switch has."""
         for row in flows.rows:
-            self.add(FlowEntry(flow_of(flows.shape, row), None))
+            self.add(FlowEntry(told_flow(flows.shape, row), None))
 
     def add_foreign(self, key: FlowKey) -> None:
         """Take in the key of another application's flow."""

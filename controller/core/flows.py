@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Represent OpenFlow flows as values: what they match, what they do, and how ``ovs-ofctl`` writes them."""
 
+import struct
 from enum import IntEnum
 from functools import lru_cache
 from typing import NamedTuple, TypeGuard
@@ -251,13 +252,26 @@ Row = tuple[bytes, ...]
 
 def flow_of(shape: Shape, row: Row) -> Flow:
     """Return the flow of a shape with these addresses."""
-    matched = _holes(shape.pattern)
+    matched = len(_holes(shape.pattern))
     return Flow(shape, (shape.pattern, *row[:matched]), row[matched:])
 
 
+def told_flow(shape: Shape, octets: bytes) -> Flow:
+    """Return the flow of a shape with a row's addresses, whose octets follow each other."""
+    return flow_of(shape, _rows(shape).unpack(octets))
+
+
 @lru_cache(maxsize=4096)
-def _holes(pattern: Pattern) -> int:
-    return sum(isinstance(value, Hole) for _, value in pattern.fields)
+def _holes(pattern: Pattern) -> list[Hole]:
+    return [value for _, value in pattern.fields if isinstance(value, Hole)]
+
+
+@lru_cache(maxsize=4096)
+def _rows(shape: Shape) -> struct.Struct:
+    """Return what takes the octets of a row apart."""
+    values = [action.value for action in shape.actions if isinstance(action, SetField)]
+    holes = [*_holes(shape.pattern), *(value for value in values if isinstance(value, Hole))]
+    return struct.Struct("".join(f"{hole.bits // 8}s" for hole in holes))
 
 
 _SOURCES = ("ipv6_src", "ipv4_src")

@@ -6,7 +6,7 @@ shared, or belongs to no binding is recorded flow by flow. Only this module know
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain
 
@@ -15,7 +15,7 @@ from msgspec import Struct
 from controller.core.flow_keys import home_end
 from controller.core.flow_transitions import Transition
 from controller.core.flow_units import FlowUnit
-from controller.core.flows import Flow, FlowKey, Kind, Row, Shape, flow_of
+from controller.core.flows import Flow, FlowKey, Kind, Shape, told_flow
 from controller.core.installed_units import InstalledUnits
 from controller.core.timeouts import is_over, is_renewal_due
 from hoaflow.addresses import Prefix
@@ -40,19 +40,19 @@ class ReportedFlow(Struct, frozen=True, gc=False):
 class AlikeFlows(Struct, frozen=True, gc=False):
     """Flows of one shape as a switch reports them, none of which ends by itself; iterate over them as reported.
 
-    ``rows``: of each, the addresses that it matches, so many as the shape's pattern has holes, and those that it sets.
-    ``counted``: the packets and bytes of each, in the same order.
+    ``rows``: of each, the octets of the addresses that it matches and of those that it sets, one after the other.
+    ``counted`` returns the packets and bytes of each, in the same order; most never need them.
     """
 
     shape: Shape
-    rows: list[Row]
-    counted: list[tuple[int, int]]
+    rows: list[bytes]
+    counted: Callable[[], Iterable[tuple[int, int]]]
 
     def __iter__(self) -> Iterator[ReportedFlow]:
         """Iterate over the flows, one by one."""
         shape = self.shape
-        for row, (packets, size) in zip(self.rows, self.counted, strict=True):
-            flow = flow_of(shape, row)
+        for row, (packets, size) in zip(self.rows, self.counted(), strict=True):
+            flow = told_flow(shape, row)
             yield ReportedFlow(flow.key, FlowEntry(flow, None), packets, size)
 
 

@@ -6,22 +6,18 @@ any call, routers whose ``flows.dirty`` is true have something to send (``Sessio
 """
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from itertools import islice
 
 from controller.core.activation_events import ActivationEvents
 from controller.core.admission import Refused, check_home_agent, is_deregistration
-from controller.core.batches import Batch
-from controller.core.binding_states import BindingState, BindingStates, State
+from controller.core.binding_states import BindingStates
 from controller.core.bindings import Binding, Change, StaleUpdate
 from controller.core.connections import Connections
 from controller.core.demand import Install
 from controller.core.events import Event
-from controller.core.first_reading import FirstReading
-from controller.core.flow_reading import FlowReading
-from controller.core.flows import Action, FlowKey, Kind
-from controller.core.full_tables import NO_ROOM
+from controller.core.flows import Action
 from controller.core.home_agents import HomeAgent, Status
 from controller.core.owners import Owner, check_report
 from controller.core.packet_reports import PacketReports
@@ -31,7 +27,7 @@ from controller.core.registrations import Registrations
 from controller.core.router import Router, Timing
 from controller.core.routers import Routers
 from controller.core.snapshots import Snapshot, Snapshots
-from controller.core.traffic import Counters
+from controller.core.switches import Switches
 from controller.core.tunnels import EndpointName, FlowTunnels
 from controller.core.updates import BINDINGS_AT_ONCE, Updates
 from controller.core.urgency import MOST_EVENTS, Urgency
@@ -63,9 +59,11 @@ class Offload:
         self.history = self._updates.history  # the last updates of each home address
         self.activations = self._updates.activations
         self.packet_reports = PacketReports(self.bindings, self.activations, self._events, self.review)
-        self._states = BindingStates(self.registrations, self.routers)
-        self.activation_events = ActivationEvents(self.bindings, self._states, self.activations, self._events)
+        self.states = BindingStates(self.registrations, self.routers)
+        self.activation_events = ActivationEvents(self.bindings, self.states, self.activations, self._events)
         self._snapshots = Snapshots(self._updates, self._synced)
+        shared = self.activations, self.activation_events, self.packet_reports, self._events
+        self.switches = Switches(self.registrations, self.routers, *shared, self.review)
 
     # From the bridges.
 
@@ -285,74 +283,6 @@ class Offload:
             self.review(router, now)
         return router
 
-    # From the switches.
-
-    def begin_reading(self, dpid: int, now: float) -> FirstReading | FlowReading:
-        """Begin to read a switch's flows, which the caller adds; ``connect`` follows."""
-        return self.routers.get_or_add(dpid, now).flows.begin_reading()
-
-    def connect(self, dpid: int, ports: Mapping[str, int], now: float) -> Router:
-        """Record that a switch is connected, has these ports, and that its flows have been read, or read again."""
-        router = self.routers.get_or_add(dpid, now)
-        news = not router.switch.connected
-        router.connect(ports, now)
-        self.review(router, now)
-        if news:
-            self._event("router-connected", router=f"{dpid:016x}")
-        return router
-
-    def set_ports(self, dpid: int, ports: Mapping[str, int], now: float) -> None:
-        """Take in a switch's ports (numbers by name), which have changed."""
-        router = self.router(dpid)
-        router.set_ports(ports, now)
-        self.review(router, now)
-
-    def next_batch(self, router: Router, urgent: bool, now: float, limit: int) -> Batch | None:
-        """Return the next changes for a switch (see ``Reconciliation.next_batch``), None if there are none now."""
-        flows = router.flows
-        batch = flows.next_urgent_batch(now, limit) if urgent else flows.next_batch(now, limit)
-        self.activation_events.check_all(flows.take_unchanged(), now, None)  # one may be back where it was active
-        if batch is None:
-            self.review(router, now, router.gates.renewable())
-        return batch
-
-    def confirm(self, router: Router, batch: Batch, now: float, sent: float | None = None) -> None:
-        """Record that a switch has carried out a batch; ``sent``: when it was sent, None if that is not known."""
-        repaired = router.flows.confirm(batch, now)
-        if repaired:
-            router.messages.repaired += repaired
-            self._event("drift-repaired", router=f"{router.dpid:016x}", flows=repaired)
-        self._answered(router, batch, now, sent)
-
-    def refuse(
-        self,
-        router: Router,
-        batch: Batch,
-        reasons: Mapping[int, str],
-        rest_done: bool,
-        now: float,
-        unsent: Collection[int] = (),
-    ) -> None:
-        """Record that a switch has refused changes of a batch (see ``Reconciliation.refuse``)."""
-        router.flows.refuse(batch, reasons, rest_done, now, unsent)
-        changes = batch.changes
-        for position, reason in reasons.items():
-            change = changes[position]
-            if change.add and change.flow.kind is Kind.PACKET_IN and reason != NO_ROOM:
-                self.packet_reports.refuse(router, reason, now)
-        router.messages.refused += len(reasons)
-        for position, reason in reasons.items():
-            flow = changes[position].flow
-            self.activations.mark_incomplete(router.served_by(flow, now))
-            self._event("flow-rejected", router=f"{router.dpid:016x}", flow=flow, serves=flow.serves, reason=reason)
-        self._answered(router, batch, now, None)
-
-    def flow_removed(self, router: Router, key: FlowKey, counted: Counters, now: float, evicted: bool = False) -> None:
-        """Record that a flow is gone, and what it had counted; ``evicted``: for want of room."""
-        self.activations.mark_incomplete(router.flow_removed(key, counted, evicted, now))
-        if router.flows.requires(key):
-            self.review(router, now)
-
     def review(self, router: Router, now: float, home_agents: Iterable[HomeAgent] | None = None) -> None:
         """Review a router's gates, after anything that may open or close one.
 
@@ -403,34 +333,6 @@ class Offload:
         self._events.clear()
         return events
 
-    def state_of(self, binding: Binding, now: float) -> BindingState:
-        """Return how a binding stands (see ``BindingStates``)."""
-        return self._states.of(binding, now)
-
-    def brief_state_of(self, binding: Binding, now: float) -> BindingState:
-        """Return how a binding stands, on the routers alone that it concerns (see ``BindingStates.in_brief``)."""
-        return self._states.in_brief(binding, now)
-
-    def any_prepared(self, home_agent: bytes) -> bool:
-        """Tell whether a router that is this controller's to write to is prepared for a home agent."""
-        return self._states.any_prepared(home_agent)
-
-    def is_active(self, binding: Binding, now: float) -> bool:
-        """Tell whether a binding is active, without the reasons why it is not, which cost a look at each router."""
-        return self._states.is_active(binding, now)
-
-    def is_settled(self, binding: Binding, now: float) -> bool:
-        """Tell whether there is nothing to wait for: a binding is active, or no router has been asked for it."""
-        return self._states.is_active(binding, now) or self._states.is_idle(binding, now)
-
-    def state_of_confirmed(self, home_agent: HomeAgent, now: float) -> State:
-        """Return the state of a home agent's bindings whose flows all stand."""
-        return self._states.of_confirmed(home_agent, now)
-
-    def state_of_asked(self, binding: Binding, now: float) -> State:
-        """Return the state of a binding that on-demand routers have been asked for, if its home agent may offload."""
-        return self._states.of_asked(binding, now)
-
     def binding(self, home_address: Prefix) -> Binding | None:
         """Return the binding of a home address, whether it is to be offloaded or withheld."""
         return self.registrations.get(home_address)
@@ -444,34 +346,6 @@ class Offload:
         return self.registrations.why_suppressed(home_address)
 
     # How.
-
-    def _answered(self, router: Router, batch: Batch, now: float, sent: float | None) -> None:
-        """Follow up a switch's answer: open gates, and notice bindings that are active, or no longer."""
-        for table, has_room in router.flows.take_room_changes():
-            self._event("table-has-room" if has_room else "table-full", router=f"{router.dpid:016x}", table=table)
-        gone: list[Prefix | None] = []
-        served: set[Prefix | None] = set()
-        for change in batch.single:
-            kind = change.flow.shape.kind
-            if kind is Kind.GUARD or kind is Kind.GATE:
-                served.add(change.flow.serves)
-            elif kind is Kind.DOWNLINK and not change.add and change.flow.key not in router.flows.installed:
-                gone.append(change.flow.serves)
-        for step in batch.steps:
-            if step.unit is None and step.former is not None and step.former.downlink_key not in router.flows.installed:
-                gone.append(step.former.home_address)
-        self.activations.mark_incomplete(
-            held.home_address
-            for each in (*batch.withdrawn, *gone)
-            if each is not None and (held := self.bindings.get(each)) and router.prepared_for(held.home_agent)
-        )
-        self.review(router, now, router.gates.renewable())
-        if served:
-            owners = [[] if each is None else self.home_agents.owners(each) for each in served]
-            concerned = {owner.address: owner for each in owners for owner in each}
-            # A guard that serves nobody in particular is needed by all.
-            self.review(router, now, None if [] in owners else concerned.values())
-        self.activation_events.check_all(batch.subjects, now, sent)
 
     def _synced(self, home_agent: HomeAgent, bindings: int, now: float) -> None:
         """Let a home agent's bindings be offloaded: the first snapshot under its lease has been taken in."""

@@ -7,6 +7,7 @@ It does nothing on a router that has the flows of all bindings.
 from controller.core.bindings import Binding, BindingTable
 from controller.core.demand import Demand
 from controller.core.desired import DesiredFlows
+from controller.core.flow_keys import uplink_source
 from controller.core.flow_sets import path_of, suppression_of
 from controller.core.flows import Flow
 from controller.core.following import Following
@@ -75,9 +76,16 @@ class OnDemandFlows:
             if held is not None:
                 self._following.follow(held, (held,), Urgency.ROUTINE)
 
+    def note_adopted(self) -> None:
+        """Take in, once all flows have been read, from which care-of addresses adopted uplink flows take packets."""
+        if self._demand.on:
+            sources = map(uplink_source, self._flows.installed.adopted())
+            self._demand.note_adopted(frozenset(each for each in sources if each is not None))
+
     def keep_installed(self) -> None:
         """Keep the flows of home addresses that have some: packets may be coming for them."""
         if self._demand.on:
+            self.note_adopted()
             for home_address in self._flows.installed.home_addresses():
                 self._bring(home_address, Urgency.ROUTINE)
 

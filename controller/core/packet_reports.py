@@ -39,9 +39,9 @@ class PacketReports:
         self._activations.expect(each for each in news if self._bindings.get(each) is not None)
         return suppression
 
-    def have_meter(self, router: Router, meter: int, now: float) -> None:
-        """Record that a switch has a meter for what it tells of packets."""
-        router.demand.meters.add(meter)
+    def have_meters(self, router: Router, meters: Collection[int], now: float) -> None:
+        """Record that a switch has meters for what it tells of packets."""
+        router.demand.meters.update(meters)
         self._review(router, now)
 
     def lost_meters(self, router: Router, meters: Collection[int], now: float) -> None:

@@ -32,6 +32,8 @@ class PrefixLengths:
         """Return the prefixes that cover a prefix and may be held, the longest first."""
         packed, longest = prefix
         lengths = self._longest_first.get(len(packed), ())
+        if len(lengths) == 1 and lengths[0] == longest:
+            return [prefix]  # as nearly always: all are single addresses
         return [prefix if each == longest else prefix.shortened(each) for each in lengths if each <= longest]
 
     def _order(self, octets: int) -> None:

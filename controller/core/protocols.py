@@ -69,18 +69,19 @@ class Tunnel(Enum):
     """What an anchor and a gateway carry a binding's packets in."""
 
     IPV6 = "ipv6"  # IPv6 encapsulation (RFC 2473)
-    IPV4 = "ipv4"  # IPv4 encapsulation (RFC 2003), of Proxy Mobile IPv6 over an IPv4 network (RFC 5844)
+    IPV4 = "ipv4"  # IPv4 encapsulation (RFC 2003), also of Mobile IPv6 (RFC 5555) and Proxy Mobile IPv6 (RFC 5844)
     GRE = "gre"  # GRE (RFC 5944), with keys (RFC 5845)
     MINIMAL = "minimal"  # minimal encapsulation (RFC 2004)
-    UDP = "udp"  # over IPv4 and UDP, through NAT (RFC 3519, RFC 5844)
+    UDP = "udp"  # over IPv4 and UDP, through NAT (RFC 3519, RFC 5555, RFC 5844)
 
 
 # Why bindings in these tunnels are left to their anchors. Their packets do not match the flows of others.
 OTHER_TUNNELS: Mapping[Tunnel, str] = {
-    Tunnel.IPV4: "its tunnel is over IPv4 (RFC 5844), and its LMA is announced by an IPv6 address",
+    Tunnel.IPV4: "its tunnel is over IPv4 (RFC 5555, RFC 5844), and its anchor is announced by an IPv6 address",
     Tunnel.GRE: "GRE carries its packets (RFC 5944; with keys RFC 5845), which routers do not",
     Tunnel.MINIMAL: "minimal encapsulation carries its packets (RFC 2004), which routers do not",
-    Tunnel.UDP: "its tunnel is over UDP and IPv4 (RFC 3519, RFC 5844), which routers do not carry",
+    Tunnel.UDP: "its tunnel is over UDP and IPv4, as behind a NAT (RFC 3519, RFC 5555, RFC 5844), which routers do not "
+    "carry",
 }
 IN_OTHER_TUNNELS = frozenset(OTHER_TUNNELS.values())
 # Why a mobile node is left to its home agent that wants a copy of each packet at several care-of addresses.

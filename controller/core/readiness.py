@@ -29,8 +29,9 @@ class Readiness(NamedTuple):
 def readiness(offload: Offload, behind_since: Mapping[int, float], patience: float, now: float) -> Readiness:
     """Say what is missing.
 
-    ``behind_since``: since when switches have lacked some of their flows; up to ``patience`` seconds are normal.
-    A drained router may be away.
+    ``behind_since``: since when switches have lacked some of their flows; up to ``patience`` seconds are normal. A
+    switch may take as long to come back after this controller has left it to another one of its cluster. A drained
+    router may be away.
     """
     agents = list(offload.home_agents)
     home_agents = [agent.why_not_offloaded(now) for agent in agents]
@@ -39,7 +40,7 @@ def readiness(offload: Offload, behind_since: Mapping[int, float], patience: flo
         *(NotReady(each.address, why) for each, why in zip(offload.home_agents, home_agents, strict=True) if why),
         *(NotReady(dpid, why) for dpid, why in zip(offload.routers, routers, strict=True) if why),
     ]
-    if not any(router.switch.is_there for router in offload.routers.values()):
+    if not any(each.switch.is_there or _comes_back(each, patience, now) for each in offload.routers.values()):
         missing.append(NotReady(None, reasons.no_switch()))
     return Readiness(missing, home_agents.count(None), routers.count(None))
 
@@ -71,7 +72,15 @@ def _trouble(
 
 def _why_not_written_to(router: Router, patience: float, now: float) -> Reason | None:
     """Say why this controller does not write to a switch, unless its cluster has another master or is choosing one."""
+    if _comes_back(router, patience, now):
+        return None
     standby = router.switch.standby
     if standby is not None and standby.stranger is None and (router.switch.master or now - standby.since <= patience):
         return None
     return router.switch.why_not_connected()
+
+
+def _comes_back(router: Router, patience: float, now: float) -> bool:
+    """Tell whether this controller has just left a switch to another one, so that it is about to come back."""
+    left_at = router.switch.left_at
+    return left_at is not None and now - left_at <= patience

@@ -106,6 +106,8 @@ class Router:
         self.flows.end_reading(now)
         if news:
             self.on_demand.keep_installed()
+        else:
+            self.on_demand.note_adopted()
         self.gates.recall(now)
 
     def stand_by(self, ports: Mapping[str, int], stranger: str | None, now: float) -> None:

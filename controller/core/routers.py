@@ -86,7 +86,8 @@ class Routers(dict[int, Router]):
             return self.values()
         asked = chain.from_iterable(map(self.askers.of, self._related(binding)))
         suppressing = self.askers.suppressing(binding.home_address)
-        return [self[dpid] for dpid in dict.fromkeys(chain(self.askers.with_everything, asked, suppressing))]
+        adopting = self.askers.adopting(binding.care_of_address)
+        return [self[dpid] for dpid in dict.fromkeys(chain(self.askers.with_everything, asked, suppressing, adopting))]
 
     def _related(self, binding: Binding) -> Iterator[Prefix]:
         """Iterate over the home addresses asked for where a binding is concerned.

@@ -73,7 +73,7 @@ class Session:
 
     def begin_reading(self, now: float) -> None:
         """Begin to read the switch's flows; ``read`` and ``end_reading`` follow."""
-        self._reading = self._core.begin_reading(self.dpid, now)
+        self._reading = self._core.switches.begin_reading(self.dpid, now)
         self._router = self._core.router(self.dpid)
 
     def read(self, flows: Iterable[ReportedFlow | AlikeFlows]) -> None:
@@ -106,21 +106,21 @@ class Session:
     def end_reading(self, ports: Mapping[str, int], now: float) -> None:
         """Take in that all flows have been read, and the switch's ports (numbers by name)."""
         self._reading = None
-        self._core.connect(self.dpid, ports, now)
+        self._core.switches.connect(self.dpid, ports, now)
 
     # What the switch says unasked. It is ignored before its flows are read.
 
     def flow_removed(self, key: FlowKey, counted: Counters, evicted: bool, now: float) -> None:
         """Record that a flow of ours is gone, and what it had counted."""
         if self.router is not None:
-            self._core.flow_removed(self.router, key, counted, now, evicted)
+            self._core.switches.flow_removed(self.router, key, counted, now, evicted)
         elif self._reading is not None:
             self._present.flows.flow_removed(key, now, evicted)
 
     def set_ports(self, ports: Mapping[str, int], now: float) -> None:
         """Take in the switch's ports (numbers by name), which have changed."""
         if self._router is not None and self._router.switch.is_there:
-            self._core.set_ports(self.dpid, ports, now)
+            self._core.switches.set_ports(self.dpid, ports, now)
 
     # What an on-demand router tells.
 
@@ -137,9 +137,9 @@ class Session:
         """The numbers of the meters that the switch has for that, as far as is known."""
         return frozenset() if self.router is None else frozenset(self.router.demand.meters)
 
-    def have_meter(self, meter: int, now: float) -> None:
-        """Record that the switch has a meter."""
-        self._core.packet_reports.have_meter(self._present, meter, now)
+    def have_meters(self, meters: Collection[int], now: float) -> None:
+        """Record that the switch has meters."""
+        self._core.packet_reports.have_meters(self._present, meters, now)
 
     def lost_meters(self, meters: Collection[int], now: float) -> None:
         """Record that meters are gone or changed (see ``PacketReports.lost_meters``)."""
@@ -163,7 +163,7 @@ class Session:
 
     def next_batch(self, urgent: bool, now: float, limit: int) -> Batch | None:
         """Return the next changes to send (see ``Reconciliation.next_batch``), None for none."""
-        return self._core.next_batch(self._present, urgent, now, limit)
+        return self._core.switches.next_batch(self._present, urgent, now, limit)
 
     def sent(self, changes: FlowChanges) -> None:
         """Count changes that were sent and answered."""
@@ -173,13 +173,13 @@ class Session:
 
     def confirm(self, batch: Batch, now: float, sent: float) -> None:
         """Record that the switch has carried out a batch, sent at ``sent``."""
-        self._core.confirm(self._present, batch, now, sent)
+        self._core.switches.confirm(self._present, batch, now, sent)
 
     def refuse(
         self, batch: Batch, reasons: Mapping[int, str], rest_done: bool, now: float, unsent: Collection[int] = ()
     ) -> None:
         """Record that the switch has refused changes of a batch (see ``Reconciliation.refuse``)."""
-        self._core.refuse(self._present, batch, reasons, rest_done, now, unsent)
+        self._core.switches.refuse(self._present, batch, reasons, rest_done, now, unsent)
 
     # What there is to do.
 

@@ -28,23 +28,32 @@ class SwitchPresence:
         self.standby: Standby | None = None
         self.taken_by_stranger: float | None = None  # since when one fights for the switch that is none of the cluster
         self.disconnected_at = now
+        # When this controller ended the connection, as its cluster has another master; None: the switch has come back.
+        self.left_at: float | None = None
         self._dpid = dpid
         self._masters = masters
 
     def connect(self) -> bool:
         """Record that this controller may write to the switch, and has read its flows; tell whether that is news."""
-        news, self.connected, self.standby = not self.connected, True, None
+        news, self.connected, self.standby, self.left_at = not self.connected, True, None, None
         return news
 
     def stand_by(self, stranger: str | None, now: float) -> None:
         """Record that the switch is there, and that another controller writes to it, or none yet."""
         since = now if self.standby is None else self.standby.since
-        self.standby = Standby(since, stranger)
+        self.standby, self.left_at = Standby(since, stranger), None
 
     def disconnect(self, now: float) -> None:
         """Record that the connection is gone."""
         self.connected, self.standby = False, None
         self.disconnected_at = now
+
+    def leave(self, now: float) -> None:
+        """Record that this controller is to write to the switch no longer, and so ends the connection.
+
+        The switch comes back by itself, and then this controller stands by.
+        """
+        self.left_at = now
 
     @property
     def is_there(self) -> bool:

@@ -26,7 +26,7 @@ from controller.rest.openapi import document
 from controller.rest.operations import CONVERTERS, Operation, Reach, operations_of
 from controller.rest.problems import REFUSALS, Problem, problem_of
 from controller.rest.request import ApiRequest
-from controller.rest.schemas.bodies import address_in_path, decode_either, dpid_in_path
+from controller.rest.schemas.decoding import address_in_path, decode_either, dpid_in_path
 from controller.rest.schemas.queries import decode_query
 from hoaflow.addresses import format_address
 from hoaflow.logs import Log

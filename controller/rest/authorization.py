@@ -20,7 +20,7 @@ from controller.rest.http.connections import ADMITTED
 from controller.rest.operations import Operation, Reach
 from controller.rest.problems import Problem
 from controller.rest.request import ApiRequest
-from controller.rest.schemas import bodies
+from controller.rest.schemas import decoding
 from controller.settings import Settings
 
 if TYPE_CHECKING:
@@ -137,11 +137,11 @@ def _check_scope(caller: Caller, in_path: Mapping[str, str]) -> None:
     """Raise Forbidden for a path with another's home agent, home address or router."""
     if caller.role is Role.BRIDGE:
         if "address" in in_path:
-            caller.check_home_agent(bodies.address_in_path(in_path["address"]), "address")
+            caller.check_home_agent(decoding.address_in_path(in_path["address"]), "address")
         if "home_address" in in_path:
-            caller.check_home_address(bodies.prefix_in_path(in_path["home_address"]))
+            caller.check_home_address(decoding.prefix_in_path(in_path["home_address"]))
     elif caller.role is Role.ROUTER and "dpid" in in_path:
-        caller.check_router(bodies.dpid_in_path(in_path["dpid"]))
+        caller.check_router(decoding.dpid_in_path(in_path["dpid"]))
 
 
 def _check_on_this_host(environ: "WSGIEnvironment", operation: Operation | None) -> None:

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keep one switch in step: read its flows back, then send what is due and wait for the answer, again and again.
 
-A few greenlets per connection do all the sending, each with one bundle under way at a time. So a slow or silent switch
-delays no other, and costs the memory of those bundles. Some of them send urgent changes only: a handover waits for no
-more than the bundles that the switch is working on. Any failure ends the connection. The switch comes back, its flows
-are read anew, and nothing was recorded that it did not confirm.
+A few greenlets per connection do all the sending (`Lanes`). So a slow or silent switch delays no other, and costs the
+memory of the bundles under way. Any failure ends the connection. The switch comes back, its flows are read anew, and
+nothing was recorded that it did not confirm.
 """
 
 import math
@@ -18,18 +17,16 @@ from eventlet.semaphore import Semaphore
 from ryu.ofproto import ofproto_parser
 from ryu.ofproto import ofproto_v1_3 as ofproto
 
-from controller.changes import WorkSignal, give_way
-from controller.core.batches import Batch
-from controller.core.flow_changes import count, each_change
+from controller.changes import give_way
 from controller.core.flows import FlowKey, Kind
 from controller.core.installed import AlikeFlows, ReportedFlow, one_by_one
 from controller.core.router import Router
 from controller.core.sessions import Session, SessionEnded
 from controller.core.traffic import Counters
-from controller.southbound.bundle_size import BundleSize
 from controller.southbound.conversation import Conversation
 from controller.southbound.encoder import EVICTION, Encoder
-from controller.southbound.exchange import ChangesRefused, RoleRefused, SwitchSilent
+from controller.southbound.exchange import RoleRefused, SwitchSilent
+from controller.southbound.lanes import Lanes
 from controller.southbound.packet_ins import PacketIns
 from controller.southbound.roles import Candidacy, Mastership, is_demotion
 from hoaflow.logs import Log
@@ -39,15 +36,6 @@ if TYPE_CHECKING:
 
 LOG = Log("southbound")
 
-# A large bundle costs Open vSwitch memory and delays urgent changes, and after an error in it the rest is sent again. A
-# small one costs the controller more for each flow.
-BUNDLE_SIZE = 1000
-# Changes that are put into a bundle before other greenlets run; also the most in an urgent bundle.
-SLICE = 500
-# Urgent bundles under way at a time: a change need not wait for the answer to the one before.
-URGENT_LANES = 4
-# Other bundles under way at a time: while the switch carries one out, the next is made.
-BULK_LANES = 2
 # Share of the time that may go into reading flows back. A switch answers in order, so urgent changes wait meanwhile.
 READING_SHARE = 0.01
 # Seconds after which a reading that was put off is thought of again.
@@ -60,15 +48,6 @@ COUNTERS_WITHIN = 2.0
 UNUSABLE = ofproto.OFPPC_PORT_DOWN | ofproto.OFPPC_NO_RECV | ofproto.OFPPC_NO_FWD
 _MULTIPART = ofproto.OFPMP_FLOW, ofproto.OFPMP_AGGREGATE, ofproto.OFPMP_METER_CONFIG, ofproto.OFPMP_METER
 _FLOWS, _TOTAL, _METERS, _METER_COUNTS = (kind.to_bytes(2, "big") for kind in _MULTIPART)
-
-
-class _Lanes:
-    """What the greenlets share that send urgent changes, or all others: the size of bundles, and their waking."""
-
-    def __init__(self, urgent: bool, largest_bundle: int) -> None:
-        self.urgent = urgent
-        self.size = BundleSize(largest_bundle)
-        self.work = WorkSignal()
 
 
 class SwitchChannel:
@@ -98,19 +77,14 @@ class SwitchChannel:
         self._answer_within = answer_within
         self._read_back_every = read_back_every
         self._publish = notify
-        self._urgent = _Lanes(True, SLICE)
-        self._bulk = _Lanes(False, BUNDLE_SIZE)
-        # Until when the bulk lanes sleep if nobody wakes them; None: for ever, or they do not sleep.
-        self._next_due: float | None = None
         certain = self._wait_until_certain
+        self._lanes = Lanes(session, self.conversation, certain, self._notify)
         self.packet_ins = PacketIns(session, self.conversation, self._notify, packet_in_turn, certain)
         self._end = Event()
         self._counted: dict[FlowKey, Counters] = {}
         self._counted_at = -math.inf
         self._counting_took = 0.0
         self.dpid: int = datapath.id
-        # Time since which the switch has lacked something; None: it has everything.
-        self.behind_since: float | None = None
         # What the exchange awaits, by type, and with multipart messages by theirs.
         self._takers: dict[object, Callable[[Any], None]] = {
             ofproto.OFPT_ERROR: self.conversation.on_error,
@@ -120,12 +94,16 @@ class SwitchChannel:
             (ofproto.OFPT_MULTIPART_REPLY, _METER_COUNTS): self.conversation.on_meters,
         }
         datapath.deliver = self._deliver  # see `controller.southbound.receiving`
-        self._asked = 0  # the session's mark of what the switch lacked at `behind_since`
 
     @property
     def router(self) -> Router | None:
         """Return the router, to be looked at only; None before its flows have been read, and after the end."""
         return self.session.router
+
+    @property
+    def behind_since(self) -> float | None:
+        """Time since which the switch has lacked something; None: it has everything."""
+        return self._lanes.behind_since
 
     # Called by others.
 
@@ -136,10 +114,7 @@ class SwitchChannel:
             return
         if router.demand.on:
             self.packet_ins.wake()
-        if router.flows.has_urgent:
-            self._urgent.work.notify()
-        if router.flows.has_bulk or router.flows.next_due() != self._next_due:
-            self._bulk.work.notify()
+        self._lanes.wake(router)
 
     def on_flow_removed(self, message: bytes) -> None:
         """Record that a flow is gone: deleted by the controller or by somebody else, timed out, or evicted."""
@@ -168,8 +143,7 @@ class SwitchChannel:
         if self._candidacy is not None:
             self._candidacy.end()
         self.datapath.close()
-        self._urgent.work.notify()
-        self._bulk.work.notify()
+        self._lanes.end()
         self.packet_ins.end()
         self._notify()
 
@@ -273,8 +247,8 @@ class SwitchChannel:
         # Of whom nothing was to be told, a former connection or another controller knew: no new binding overrides that.
         self.conversation.delete_all(Kind.SUPPRESS)
         took = self._read_back()
-        for lanes in (*[self._urgent] * URGENT_LANES, *[self._bulk] * BULK_LANES):
-            eventlet.spawn(self._serve, self._run_lane, lanes)
+        for group in self._lanes:
+            eventlet.spawn(self._serve, self._lanes.run, group)
         eventlet.spawn(self._serve, self.packet_ins.run)
         while not self._ended:
             with eventlet.Timeout(max(self._read_back_every, took / READING_SHARE), False):
@@ -313,60 +287,14 @@ class SwitchChannel:
             self.end()
             raise
 
-    def _run_lane(self, lanes: _Lanes) -> None:
-        """Send urgent changes, or all others, bundle after bundle."""
-        while not self._ended:
-            if lanes.urgent and not self.session.has_urgent:
-                lanes.work.wait()
-                continue
-            batches = self._take(lanes)
-            if batches:
-                self._apply(batches, lanes.size)
-            elif self._has_more(lanes):
-                give_way()  # it has looked at many subjects that need no change
-            elif not lanes.urgent:
-                self._next_due = due = self.session.next_due()
-                lanes.work.wait(None if due is None else due - time.monotonic())
-        lanes.work.notify()  # another one of them, which then ends as well
-
-    def _take(self, lanes: _Lanes) -> list[Batch]:
-        """Take the changes of one bundle from the session; none if there is nothing to send."""
-        self._wait_until_certain()
-        most = lanes.size.changes
-        batches: list[Batch] = []
-        while sum(batch.size for batch in batches) < most:
-            batch = self.session.next_batch(lanes.urgent, time.monotonic(), min(most, SLICE))
-            if batch is not None:
-                batches.append(batch)
-            if batch is None or not self._has_more(lanes):
-                break
-            if most > SLICE:
-                give_way()
-        self._note_settled()
-        self.wake()  # another lane: there may be more to send, and of the other kind
-        return batches
-
     def _wait_until_certain(self) -> None:
         if self._mastership is not None:
             self._mastership.wait_until_certain()
-
-    def _has_more(self, lanes: _Lanes) -> bool:
-        return self.session.has_urgent if lanes.urgent else self.session.has_bulk
 
     def _notify(self) -> None:
         """Have sent what follows from what the switch has said, and published what has changed."""
         self.wake()
         self._publish()
-
-    def _note_settled(self) -> None:
-        """Note the time since which the switch has lacked something.
-
-        A switch that keeps up with new handovers lacks nothing, even if there is always one under way.
-        """
-        now = time.monotonic()
-        if self.behind_since is None or self.session.is_done(self._asked):
-            self._asked = self.session.mark()
-            self.behind_since = None if self.session.is_done(self._asked) else now
 
     def _read_back(self) -> float:
         """Read the switch's flows: after connecting, and regularly to repair drift.
@@ -383,35 +311,6 @@ class SwitchChannel:
         self.packet_ins.check_meters()
         self._notify()
         return took
-
-    def _apply(self, batches: list[Batch], size: BundleSize) -> None:
-        """Have the switch carry changes out, and record what it confirmed and refused."""
-        changes = [each for batch in batches for each in batch.to_send()]
-        try:
-            sent = self.conversation.carry_out(changes)
-        except ChangesRefused as refused:
-            sent_ones = (each for place, each in enumerate(each_change(changes)) if place not in refused.unsent)
-            self.session.sent(list(sent_ones))
-            if refused.in_bundle:
-                size.refused(count(changes))
-            begin = 0
-            for batch in batches:
-                places = range(begin, begin + batch.size)
-                reasons = {place - begin: refused.reasons[place] for place in places if place in refused.reasons}
-                unsent = {place - begin for place in places if place in refused.unsent}
-                self.session.refuse(batch, reasons, not refused.in_bundle, time.monotonic(), unsent)
-                begin = places.stop
-        else:
-            answered = time.monotonic()
-            self.session.sent(changes)
-            size.accepted()
-            for batch in batches:
-                self.session.confirm(batch, answered, sent)
-                if batch is not batches[-1]:
-                    self._notify()
-                    give_way()
-        self._note_settled()
-        self._notify()
 
     def _ports(self) -> dict[str, int]:
         """Return the ports that packets can enter and leave by: numbers by name."""

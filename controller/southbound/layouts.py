@@ -3,6 +3,7 @@
 
 import struct
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, Generic, TypeVar
@@ -103,10 +104,9 @@ class FlowLayout(Layout[Flow]):
             found = found[: most * self.size]
         if not most:
             return None
-        rows = list(self._rows.iter_unpack(found))
-        if self._row is not None:
-            rows = list(map(self._row, rows))
-        return AlikeFlows(self.example.shape, rows, list(self._counted.iter_unpack(found)))
+        rows = self._rows.iter_unpack(found)
+        octets = map(b"".join, rows if self._row is None else map(self._row, rows))
+        return AlikeFlows(self.example.shape, list(octets), partial(self._counted.iter_unpack, found))
 
 
 def _taking(places: Sequence[int]) -> Callable[[Fields], Fields]:

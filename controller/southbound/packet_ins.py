@@ -169,18 +169,21 @@ class PacketIns:
         """Make meters, unless the switch has them; one that something else has made is left alone."""
         self._wait_until_certain()
         found = self._conversation.read_meters()
+        refused: str | None = None
+        made: list[int] = []
         for meter in missing:
-            refused = None
             if found.get(meter) != METER:
                 ours = meter not in found or meter in self._made
                 refused = f"meter {meter} is there already, and not hoaflow's"
                 if ours:
                     refused = self._conversation.make_meter(meter, METER, add=meter not in found)
             if refused is not None:
-                self._session.refuse_demand(refused, time.monotonic())
                 break
-            self._made.add(meter)
-            self._session.have_meter(meter, time.monotonic())
+            made.append(meter)
+        self._made.update(made)
+        self._session.have_meters(made, time.monotonic())
+        if refused is not None:
+            self._session.refuse_demand(refused, time.monotonic())
         self._notify()
 
     def _look_at_some(self) -> list[Flow]:

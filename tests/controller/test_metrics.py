@@ -166,7 +166,7 @@ def test_bindings_are_counted_as_each_would_say_of_itself() -> None:
     def states() -> dict[str, int]:
         found: dict[str, int] = {}
         for held in world.offload.bindings:
-            state = world.offload.state_of(held, world.now).state
+            state = world.offload.states.of(held, world.now).state
             found[state] = found.get(state, 0) + 1
         return found
 

@@ -19,7 +19,7 @@ class ComparingRun(Run):
     def read(self) -> None:
         if self.switch.coming or self.switch.says:
             return
-        reading = self.offload.begin_reading(DPID, self.now)
+        reading = self.offload.switches.begin_reading(DPID, self.now)
         tell(reading, self.switch.flows.values())
         if isinstance(reading, FirstReading):
             self.router.set_ports(PORTS, self.now)
@@ -27,7 +27,7 @@ class ComparingRun(Run):
                 for _ in range(self.chance.choice((0, 1, 2, 4))):
                     self.changes += 1
                     self.happen(self.MEANWHILE)
-        self.offload.connect(DPID, PORTS, self.now)
+        self.offload.switches.connect(DPID, PORTS, self.now)
 
     def hear(self) -> None:
         if self.router.switch.connected:

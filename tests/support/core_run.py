@@ -117,9 +117,9 @@ class Run:
         """Read the switch, with nothing on its way."""
         if self.switch.coming or self.switch.says:
             return
-        reading = self.offload.begin_reading(DPID, self.now)
+        reading = self.offload.switches.begin_reading(DPID, self.now)
         tell(reading, self.switch.flows.values())
-        self.offload.connect(DPID, PORTS, self.now)
+        self.offload.switches.connect(DPID, PORTS, self.now)
 
     def announce(self) -> None:
         status = Status.UP if self.chance.random() < 0.9 else Status.DOWN
@@ -174,7 +174,7 @@ class Run:
 
     def send(self) -> None:
         most = self.chance.choice((1, 3, 100))
-        batch = self.offload.next_batch(self.router, self.chance.choice((True, False)), self.now, most)
+        batch = self.offload.switches.next_batch(self.router, self.chance.choice((True, False)), self.now, most)
         if batch is not None:
             self.switch.coming.append(Coming(batch, len(self.past) - 1, self.asked, self.switch.bundles))
 
@@ -194,11 +194,11 @@ class Run:
         if isinstance(said, Coming):
             self.switch.coming.append(said)
         elif not isinstance(said, Answer):
-            self.offload.flow_removed(self.router, said[0], Counters(1, 100), self.now, evicted=said[1])
+            self.offload.switches.flow_removed(self.router, said[0], Counters(1, 100), self.now, evicted=said[1])
         elif said.reasons:
-            self.offload.refuse(self.router, said.batch, said.reasons, said.rest_done, self.now, said.unsent)
+            self.offload.switches.refuse(self.router, said.batch, said.reasons, said.rest_done, self.now, said.unsent)
         else:
-            self.offload.confirm(self.router, said.batch, self.now)
+            self.offload.switches.confirm(self.router, said.batch, self.now)
 
     def somebody_deletes(self) -> None:
         if self.switch.flows:
@@ -374,7 +374,7 @@ class Run:
                 uplink_away = keys.uplink is not None and any(standing) and not standing[1]
                 own = [standing[0], *standing[2:]] if uplink_away else standing
                 assert len(set(own)) == 1 or self.is_awaited(each), f"{each}: some flows only"
-            if self.offload.state_of(each, self.now).state == "active":
+            if self.offload.states.of(each, self.now).state == "active":
                 assert each.home_address not in self.offload.activations.unconfirmed, "active, and nobody was told"
                 assert all(standing), "active without its flows"
                 assert gates, "active without gates"

@@ -40,17 +40,17 @@ class DemandRun(Run):
             if self.chance.random() < 0.02:
                 self.offload.packet_reports.refuse(self.router, "no meters", self.now)
             else:
-                self.offload.packet_reports.have_meter(self.router, meter, self.now)
+                self.offload.packet_reports.have_meters(self.router, [meter], self.now)
 
     def read(self) -> None:
         if self.switch.coming or self.switch.says:
             return
-        reading, demand = self.offload.begin_reading(DPID, self.now), self.router.demand
+        reading, demand = self.offload.switches.begin_reading(DPID, self.now), self.router.demand
         for entry in self.switch.flows.values():
             demand.count(entry.flow.key, self.chance.choice((0, 0, 0, 100)))
             reading.add(entry)
         before = len(demand)
-        self.offload.connect(DPID, PORTS, self.now)
+        self.offload.switches.connect(DPID, PORTS, self.now)
         self.given_up += len(demand) < before
 
     def look(self) -> None:

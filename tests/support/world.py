@@ -101,11 +101,11 @@ class World:
         self, dpid: int, ports: Mapping[str, int], entries: Iterable[FlowEntry], foreign: Iterable[FlowKey]
     ) -> Router:
         """Connect a switch that has these flows of ours, and others' with those keys."""
-        reading = self.offload.begin_reading(dpid, self.now)
+        reading = self.offload.switches.begin_reading(dpid, self.now)
         tell(reading, entries)
         for key in foreign:
             reading.add_foreign(key)
-        return self.offload.connect(dpid, ports, self.now)
+        return self.offload.switches.connect(dpid, ports, self.now)
 
     def deliver(self) -> None:
         """Let the switch carry out what is due, until nothing is."""
@@ -120,8 +120,8 @@ class World:
 
     def next_batch(self) -> Batch | None:
         """Return what is due for the switch."""
-        router, now = self.offload.router(DPID), self.now
-        return self.offload.next_batch(router, True, now, 1000) or self.offload.next_batch(router, False, now, 1000)
+        router, next_batch = self.offload.router(DPID), self.offload.switches.next_batch
+        return next_batch(router, True, self.now, 1000) or next_batch(router, False, self.now, 1000)
 
     def refuse(self, kind: Kind, reason: str) -> None:
         """Let the switch refuse the due flows of a kind, and carry out the others."""
@@ -131,13 +131,13 @@ class World:
         for position, change in enumerate(batch.changes):
             if position not in refused:
                 self._apply(change)
-        self.offload.refuse(self.offload.router(DPID), batch, refused, True, self.now)
+        self.offload.switches.refuse(self.offload.router(DPID), batch, refused, True, self.now)
 
     def carry_out(self, batch: Batch) -> None:
         """Let the switch carry out a batch and confirm it."""
         for change in batch.changes:
             self._apply(change)
-        self.offload.confirm(self.offload.router(DPID), batch, self.now)
+        self.offload.switches.confirm(self.offload.router(DPID), batch, self.now)
 
     def _apply(self, change: FlowChange) -> None:
         self.sent += 1
@@ -175,7 +175,7 @@ class World:
     def state(self, home_address: Prefix = HOME_ADDRESS) -> str:
         """Return a binding's state as the REST API tells it."""
         held = self.offload.binding(home_address)
-        return "none" if held is None else self.offload.state_of(held, self.now).state
+        return "none" if held is None else self.offload.states.of(held, self.now).state
 
     def flows(self, kind: Kind) -> list[Flow]:
         """Return the switch's flows of a kind."""

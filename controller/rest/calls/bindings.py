@@ -25,7 +25,7 @@ from controller.rest.operations import Reach, operation
 from controller.rest.problems import REFUSALS, Problem, problem_of
 from controller.rest.request import ApiRequest
 from controller.rest.responses import json_response, page_of
-from controller.rest.schemas import answers, bodies
+from controller.rest.schemas import answers, bodies, decoding
 from controller.rest.schemas.queries import LARGEST_LIMIT, BindingQuery, BindingsQuery, PostQuery
 from controller.rest.views.bindings import FlowCounters, binding_view
 from controller.rest.views.explanation import explanation_view, unknown_view
@@ -161,7 +161,7 @@ class BindingCalls:
         """Apply one binding of several, and count the result in `changes`. A batch of one is audited by its address."""
         now = time.monotonic()
         try:
-            body = bodies.decode(raw, bodies.BindingBody)
+            body = decoding.decode(raw, bodies.BindingBody)
             binding = body.binding(received)
             if only:
                 request.note({"subject": binding.home_address})
@@ -200,7 +200,7 @@ class BindingCalls:
             current = self._context.offload.bindings.get(binding.home_address)
             if current is None or not current.same_path(binding):
                 return False
-            if self._context.offload.is_settled(current, now) or self._is_of_others(current):
+            if self._context.offload.states.is_settled(current, now) or self._is_of_others(current):
                 return True
             if now >= deadline:
                 return False
@@ -209,7 +209,7 @@ class BindingCalls:
 
     def _is_of_others(self, binding: Binding) -> bool:
         """Tell whether only other members are masters of routers that may be prepared for a binding."""
-        return self._context.members.view.cluster is not None and not self._context.offload.any_prepared(
+        return self._context.members.view.cluster is not None and not self._context.offload.states.any_prepared(
             binding.home_agent
         )
 
@@ -226,11 +226,11 @@ class BindingCalls:
         """List the bindings, by page, filtered: each with the routers that carry it or have counted packets for it."""
         now = time.monotonic()
         caller = request.caller
-        home_agent = bodies.address_filter("home_agent", query.home_agent) or caller.home_agent
+        home_agent = decoding.address_filter("home_agent", query.home_agent) or caller.home_agent
         if home_agent is not None:
             caller.check_home_agent(home_agent)
-        care_of_address = bodies.address_filter("care_of_address", query.care_of_address)
-        within = None if query.home_address is UNSET else bodies.prefix_in_path(query.home_address)
+        care_of_address = decoding.address_filter("care_of_address", query.care_of_address)
+        within = None if query.home_address is UNSET else decoding.prefix_in_path(query.home_address)
         offload, members = self._context.offload, self._context.members
         # What state a binding has in a cluster is known only once its masters have been asked.
         asked = query
@@ -245,7 +245,7 @@ class BindingCalls:
             if (query.protocol is UNSET or binding.protocol is query.protocol)
             and home_agent in (None, binding.home_agent)
             and care_of_address in (None, binding.care_of_address)
-            and (asked.state is UNSET or offload.brief_state_of(binding, now).state == asked.state)
+            and (asked.state is UNSET or offload.states.in_brief(binding, now).state == asked.state)
         )
         counters = self._counters()
         own = page_of(answers.Bindings, asked, found, lambda binding: self._binding_view(binding, counters, brief=True))
@@ -271,7 +271,7 @@ class BindingCalls:
     )
     def get_binding(self, request: ApiRequest, query: BindingQuery, home_address: str) -> Response:
         """Show one binding: of those by several protocols, the one that takes the packets."""
-        prefix, offload = bodies.prefix_in_path(home_address), self._context.offload
+        prefix, offload = decoding.prefix_in_path(home_address), self._context.offload
         asked = query.protocol
         held = offload.binding(prefix) if asked is UNSET else offload.registrations.at((asked, prefix))
         own = None if held is None else self._binding_view(held, self._counters())
@@ -291,7 +291,7 @@ class BindingCalls:
     )
     def explain_binding(self, request: ApiRequest, home_address: str) -> Response:
         """Explain which path the packets for a home address take, since when and why, and what would change it."""
-        prefix, now = bodies.prefix_in_path(home_address), time.monotonic()
+        prefix, now = decoding.prefix_in_path(home_address), time.monotonic()
         own, why_not = None, ""
         try:
             found = explain(self._context.offload, prefix, now)
@@ -322,7 +322,7 @@ class BindingCalls:
         return self._context.members.by_all(request, act).response
 
     def _delete(self, request: ApiRequest, home_address: str) -> Response:
-        binding = self._context.offload.binding(bodies.prefix_in_path(home_address))
+        binding = self._context.offload.binding(decoding.prefix_in_path(home_address))
         if binding is None:
             raise _not_held(home_address)
         request.note({"subject": binding.home_address})

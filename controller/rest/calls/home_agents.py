@@ -20,7 +20,7 @@ from controller.rest.operations import Reach, operation
 from controller.rest.problems import Problem, problem_of, wrong_field
 from controller.rest.request import ApiRequest
 from controller.rest.responses import json_response, page_response
-from controller.rest.schemas import answers, bodies
+from controller.rest.schemas import answers, bodies, decoding
 from controller.rest.schemas.queries import HomeAgentsQuery
 from controller.rest.views.bindings import home_agent_view
 from hoaflow.addresses import format_address
@@ -62,7 +62,7 @@ class HomeAgentCalls:
             longest = self._context.settings.longest_lease
             raise wrong_field("lease", f"expected at most {longest} seconds (longest_lease), got {body.lease}")
         now = time.monotonic()
-        packed, prefixes, status = bodies.address_in_path(address), body.prefixes(), body.status
+        packed, prefixes, status = decoding.address_in_path(address), body.prefixes(), body.status
         caller = request.caller
         for index, prefix in enumerate(prefixes):
             caller.check_home_address(prefix, f"home_prefixes[{index}]")
@@ -89,7 +89,7 @@ class HomeAgentCalls:
         What is reported of a home address meanwhile is newer, and stays. Idempotent. 409 if a newer snapshot of the
         same home agent came meanwhile, which counts instead.
         """
-        home_agent = bodies.address_in_path(address)
+        home_agent = decoding.address_in_path(address)
         caller, began = request.caller, time.monotonic()
         refused: list[answers.RefusedItem] = []
         with self._context.offload.snapshot(home_agent, began) as snapshot:
@@ -99,7 +99,7 @@ class HomeAgentCalls:
                 bindings: list[tuple[int, Binding]] = []
                 for index, raw in items:
                     try:
-                        binding = bodies.decode(raw, bodies.BindingBody).binding(began, home_agent)
+                        binding = decoding.decode(raw, bodies.BindingBody).binding(began, home_agent)
                         caller.check_home_agent(binding.home_agent)
                         caller.check_home_address(binding.home_address)
                     except Problem as problem:
@@ -148,7 +148,7 @@ class HomeAgentCalls:
         return self._context.members.by_all(request, partial(self._bulk_update, request, body, address)).response
 
     def _bulk_update(self, request: ApiRequest, body: bodies.BulkUpdateBody, address: str) -> Response:
-        home_agent, began = bodies.address_in_path(address), time.monotonic()
+        home_agent, began = decoding.address_in_path(address), time.monotonic()
         request.caller.check_home_agent(home_agent)
         offload = self._context.offload
         if offload.home_agents.get(home_agent) is None:

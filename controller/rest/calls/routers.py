@@ -19,7 +19,7 @@ from controller.rest.operations import Reach, operation
 from controller.rest.problems import Problem
 from controller.rest.request import ApiRequest
 from controller.rest.responses import json_response, page_of, page_response
-from controller.rest.schemas import answers, bodies, flow_answers
+from controller.rest.schemas import answers, bodies, decoding, flow_answers
 from controller.rest.schemas.queries import LONGEST_POLL, DifferenceQuery, FlowsQuery, RoutersQuery, TunnelsQuery
 from controller.rest.views.routers import difference_view, flow_view, router_view, tunnels_view
 from controller.rest.views.values import dpid_text
@@ -86,7 +86,7 @@ class RouterCalls:
         """
         router = self._router(dpid)
         now = time.monotonic()
-        served = None if query.home_address is UNSET else bodies.prefix_in_path(query.home_address)
+        served = None if query.home_address is UNSET else decoding.prefix_in_path(query.home_address)
         found = (
             (str(flow.entry.flow), (flow.entry, Counters(flow.packets, flow.bytes)))
             for flow in in_turns(self._installed(router))
@@ -130,7 +130,7 @@ class RouterCalls:
         now = time.monotonic()
         deadline = now + min(query.wait, LONGEST_POLL)
         # Once only: while the answer waits, the agent may have died.
-        router = self._context.offload.renew_agent_lease(bodies.dpid_in_path(dpid), now)
+        router = self._context.offload.renew_agent_lease(decoding.dpid_in_path(dpid), now)
         self._context.notify()
         master_and_generation = self._context.members.master_and_generation
         news, mastered = router.tunnels.difference(query.after), master_and_generation(router.dpid)
@@ -157,7 +157,7 @@ class RouterCalls:
         endpoints, flow, macs = body.core_endpoints(), body.core_flow(), body.core_macs()
         failures = dict(map(body.failure, in_turns(range(len(body.failed)))))
         now = time.monotonic()
-        number = bodies.dpid_in_path(dpid)
+        number = decoding.dpid_in_path(dpid)
         said = body.revision, endpoints, flow, failures, now, macs, body.core_install()
         change = self._context.offload.acknowledge(number, *said)
         backend = "route" if endpoints else "flow" if flow else "none"
@@ -197,7 +197,7 @@ class RouterCalls:
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, f"{_switch(router)} has not confirmed it; it is tried again")
 
     def _router(self, dpid: str) -> Router:
-        return self._context.offload.router(bodies.dpid_in_path(dpid))
+        return self._context.offload.router(decoding.dpid_in_path(dpid))
 
     def _view(self, router: Router) -> answers.Router:
         return router_view(router, self._context.offload, time.monotonic())

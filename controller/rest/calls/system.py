@@ -40,8 +40,9 @@ class SystemCalls:
         """Tell whether the controller does all its work, and what is missing if it does not.
 
         It does when every lease is held, and every switch that is not drained is connected, in step and has its gates
-        open, and no other controller has its name in the cluster. A controller that is not ready still has to be
-        reached by those who can change that.
+        open, and no other controller has its name in the cluster. A switch that it has just left to another controller
+        of the cluster may be on its way back. A controller that is not ready still has to be reached by those who can
+        change that.
         """
         now = time.monotonic()
         behind = {

@@ -1,18 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Declare the request bodies: one struct each, with its translation into the core's values.
 
-msgspec checks types and bounds. Ours is the choice between several structs, as msgspec distinguishes tagged ones only,
-and addresses, for which it has no type.
+msgspec checks types and bounds. Ours are addresses, for which it has no type.
 """
 
-import re
-from collections.abc import Callable
 from functools import lru_cache
-from http import HTTPStatus
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import Meta, Struct
 
 from controller.core.bindings import Binding
 from controller.core.demand import Install
@@ -20,9 +16,9 @@ from controller.core.home_agents import Status
 from controller.core.owners import Owner
 from controller.core.protocols import OTHER_TUNNELS, RULES, SIMULTANEOUS, Protocol, Tunnel
 from controller.core.tunnels import EndpointName, FlowTunnelNames, FlowTunnels
-from controller.rest.problems import Problem, wrong_field
+from controller.rest.problems import wrong_field
+from controller.rest.schemas.decoding import decode, parsed
 from controller.rest.schemas.fields import (
-    DATAPATH_ID,
     LARGEST_IDENTIFICATION,
     CareOfAddress,
     DetectedAgo,
@@ -81,8 +77,6 @@ Group = Annotated[
     ),
 ]
 
-T = TypeVar("T")
-
 
 class BindingBody(Struct, forbid_unknown_fields=True):
     """One binding as a bridge reports it; `lifetime` is in seconds left.
@@ -109,7 +103,7 @@ class BindingBody(Struct, forbid_unknown_fields=True):
     def binding(self, now: float, home_agent: bytes | None = None) -> Binding:
         """Return the core's value, with `home_agent` if the body names none. Raises Problem."""
         if self.home_agent is not None:
-            home_agent = _parsed("home_agent", self.home_agent, _parse_home_agent)
+            home_agent = parsed("home_agent", self.home_agent, _parse_home_agent)
         elif home_agent is None:
             raise wrong_field("home_agent", "expected the home agent's address, got none")
         rules = RULES[self.protocol]
@@ -123,9 +117,9 @@ class BindingBody(Struct, forbid_unknown_fields=True):
             self._refuse_flags()
         lasts = self.lifetime is None or self.lifetime == rules.forever
         return Binding(
-            home_address=_parsed("home_address", self.home_address, parse_prefix),
+            home_address=parsed("home_address", self.home_address, parse_prefix),
             # Of any family: the core withdraws the binding that a refused one would replace.
-            care_of_address=_parsed("care_of_address", self.care_of_address, parse_address),
+            care_of_address=parsed("care_of_address", self.care_of_address, parse_address),
             home_agent=home_agent,
             lifetime=self.lifetime,
             expires_at=None if self.lifetime is None or lasts else now + self.lifetime,
@@ -193,7 +187,7 @@ class BindingsBody(_FromBridge, forbid_unknown_fields=True):
         if len(named) != 1:
             field = "owner" if self.last_change is None else "last_change"
             raise wrong_field(field, f"expected bindings of one home agent with it, got those of {len(named)}")
-        return _parsed("home_agent", named.pop() or "", parse_address)
+        return parsed("home_agent", named.pop() or "", parse_address)
 
     def entry(self, now: float) -> list[Binding]:
         """Return the bindings of one entry. Raises Problem."""
@@ -223,7 +217,7 @@ class BulkUpdateBody(_FromBridge, forbid_unknown_fields=True):
 
     def here(self) -> bytes:
         """Return the care-of address that they have. Raises Problem."""
-        return _parsed("care_of_address", self.care_of_address, parse_address)
+        return parsed("care_of_address", self.care_of_address, parse_address)
 
     def changes(self, now: float) -> dict[str, Any]:
         """Return what changes of each of them, by the fields of `Binding`. Raises Problem."""
@@ -236,7 +230,7 @@ class BulkUpdateBody(_FromBridge, forbid_unknown_fields=True):
         if self.new_care_of_address is not None:
             if self.lifetime == 0:
                 raise wrong_field("new_care_of_address", "expected none with lifetime 0, which ends them")
-            new = _parsed("new_care_of_address", self.new_care_of_address, parse_address)
+            new = parsed("new_care_of_address", self.new_care_of_address, parse_address)
             changes["care_of_address"] = new
         if not changes:
             raise wrong_field("lifetime", "expected it, or new_care_of_address, got neither")
@@ -263,7 +257,7 @@ class HomeAgentBody(_FromBridge, forbid_unknown_fields=True):
 
     def prefixes(self) -> tuple[Prefix, ...]:
         """Return the home prefixes. Raises Problem."""
-        return tuple(_parsed(f"home_prefixes[{i}]", text, parse_prefix) for i, text in enumerate(self.home_prefixes))
+        return tuple(parsed(f"home_prefixes[{i}]", text, parse_prefix) for i, text in enumerate(self.home_prefixes))
 
 
 class EndpointBody(Struct, forbid_unknown_fields=True):
@@ -352,7 +346,7 @@ class AcknowledgementBody(Struct, forbid_unknown_fields=True):
             raise wrong_field("endpoints", "expected none with the flow backend: a router has one backend")
         endpoints: dict[bytes, EndpointName] = {}
         for index, endpoint in enumerate(self.endpoints):
-            address = _parsed(f"endpoints[{index}].home_agent", endpoint.home_agent, parse_address)
+            address = parsed(f"endpoints[{index}].home_agent", endpoint.home_agent, parse_address)
             if address in endpoints:
                 raise wrong_field(f"endpoints[{index}].home_agent", "expected one endpoint for each home agent")
             endpoints[address] = EndpointName(endpoint.port, endpoint.mac.lower(), endpoint.problem)
@@ -370,67 +364,7 @@ class AcknowledgementBody(Struct, forbid_unknown_fields=True):
     def failure(self, index: int) -> tuple[Prefix, str]:
         """Return the home address and the reason of one failure. Raises Problem."""
         failed = self.failed[index]
-        return _parsed(f"failed[{index}].home_address", failed.home_address, parse_prefix), failed.reason
-
-
-def decode_either(body: bytes, union: Any) -> Any:
-    """Decode a request body that is one of several structs. Raises Problem as `decode` does.
-
-    The first struct whose required members are all present is taken, otherwise the last.
-    """
-    *first, last = get_args(union) or (union,)
-    if first:
-        members = decode(body, dict[str, msgspec.Raw])
-        last = next((type_ for type_ in first if _required(type_) <= members.keys()), last)
-    return decode(body, last)
-
-
-@lru_cache  # msgspec evaluates the annotations each time, which is a tenth of a POST
-def _required(type_: type[Struct]) -> frozenset[str]:
-    return frozenset(field.name for field in msgspec.structs.fields(type_) if field.required)
-
-
-def decode(body: bytes | msgspec.Raw, type_: type[T]) -> T:
-    """Decode a request body. Raises Problem: 400 if it is not JSON, 422 for a wrong type, value or field."""
-    try:
-        return msgspec.json.decode(body, type=type_)
-    except msgspec.ValidationError as error:
-        raise wrong_field(*split_error(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Problem(HTTPStatus.BAD_REQUEST, f"the body is not JSON: {error}") from None
-
-
-def address_in_path(text: str) -> bytes:
-    """Return the address in a request's path. Raises Problem."""
-    return _parsed("address", text, parse_address)
-
-
-def prefix_in_path(text: str) -> Prefix:
-    """Return the home address or mobile network prefix in a request's path or query. Raises Problem."""
-    return _parsed("home_address", text, parse_prefix)
-
-
-def dpid_in_path(text: str) -> int:
-    """Return the datapath id in a request's path. Raises Problem."""
-    if not DATAPATH_ID.fullmatch(text):
-        raise wrong_field("dpid", f"expected a datapath id of up to 16 hexadecimal digits, got {text[:40]!r}")
-    return int(text, 16)
-
-
-def address_filter(name: str, text: str | UnsetType) -> bytes | None:
-    """Return the address that a list is filtered by; None if there is no such filter. Raises Problem."""
-    return None if text is UNSET else _parsed(name, text, parse_address)
-
-
-def split_error(error: msgspec.ValidationError) -> tuple[str, str]:
-    """Split msgspec's ``reason - at `$.path``` into the field's path and the reason."""
-    reason, _, path = str(error).partition(" - at `$")
-    unknown = re.search(r"unknown field `([^`]*)`|missing required field `([^`]*)`", reason)
-    field = path.rstrip("`").lstrip(".")
-    if unknown:
-        name = unknown.group(1) or unknown.group(2)
-        field = f"{field}.{name}" if field else name
-    return field or "body", reason
+        return parsed(f"failed[{index}].home_address", failed.home_address, parse_prefix), failed.reason
 
 
 def _check_timestamp(protocol: Protocol) -> None:
@@ -439,20 +373,12 @@ def _check_timestamp(protocol: Protocol) -> None:
         raise wrong_field("timestamp", f"expected none: {protocol.value} orders updates by `{ordered_by}`")
 
 
-def _parsed(field: str, text: str, parse: Callable[[str], T]) -> T:
-    """Return the value of a field's text. Raises Problem if `parse` raises ValueError."""
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise wrong_field(field, str(error)) from None
-
-
 # Most bindings name the same few: the object is shared, and parsed once.
 _parse_home_agent = lru_cache(maxsize=256)(parse_address)
 
 
 def _unicast_address(field: str, text: str) -> bytes:
-    address = _parsed(field, text, parse_address)
+    address = parsed(field, text, parse_address)
     reason = why_not_global_unicast(host(address))
     if reason is not None:
         raise wrong_field(field, f"expected an address that mobile nodes can reach: {reason}")

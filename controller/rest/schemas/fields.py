@@ -83,8 +83,9 @@ TunnelName = Annotated[
     Tunnel,
     Meta(
         description="What carries the binding's packets; by default IP-in-IP of the home agent's family: `ipv6` (RFC"
-        " 2473) or `ipv4` (RFC 2003). In any other the binding is `withheld`: `ipv4` of an LMA with an IPv6 address"
-        " (RFC 5844), `gre` (RFC 5944; with keys RFC 5845), `minimal` (RFC 2004), `udp` (RFC 3519, RFC 5844)."
+        " 2473) or `ipv4` (RFC 2003). In any other the binding is `withheld`: `ipv4` of a home agent with an IPv6"
+        " address (RFC 5555, RFC 5844), `gre` (RFC 5944; with keys RFC 5845), `minimal` (RFC 2004), `udp` (RFC 3519,"
+        " RFC 5555, RFC 5844)."
     ),
 ]
 Timestamp = Annotated[

@@ -8,7 +8,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from werkzeug.datastructures import MultiDict
 
 from controller.rest.problems import wrong_field
-from controller.rest.schemas.bodies import split_error
+from controller.rest.schemas.decoding import split_error
 from controller.rest.schemas.fields import FlowKind, HomeAddress, IpAddress, ProtocolName, Revision
 
 LARGEST_LIMIT = 1000

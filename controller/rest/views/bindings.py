@@ -48,7 +48,7 @@ def binding_view(
 
     `brief`: on those alone that carry it or have counted packets for it (see `BindingStates.in_brief`).
     """
-    state = offload.brief_state_of(binding, now) if brief else offload.state_of(binding, now)
+    state = offload.states.in_brief(binding, now) if brief else offload.states.of(binding, now)
     by_identification = binding.rules.ordered_by == "identification"
     routers = {}
     for dpid, on_router in state.routers.items():

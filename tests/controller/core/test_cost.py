@@ -140,7 +140,7 @@ def test_a_report_gives_a_switch_that_no_agent_knows_nothing_to_do() -> None:
     stranger = world.connect(2, {"tin": 4}, (), ())
     flows = stranger.flows
     while (batch := flows.next_urgent_batch(world.now, 1000) or flows.next_batch(world.now, 1000)) is not None:
-        world.offload.confirm(stranger, batch, world.now)
+        world.offload.switches.confirm(stranger, batch, world.now)
     assert not stranger.flows.dirty
     world.post(HOME_ADDRESSES[1], SECOND)
     assert not stranger.flows.dirty

@@ -11,7 +11,7 @@ CORE = Path(__file__).parents[3] / "controller/core"
 # From those who ask to those who are asked.
 LAYERS = (
     ("offload", "sessions", "explanation", "binding_counts", "readiness"),
-    ("updates", "snapshots", "binding_states", "activation_events", "routers"),
+    ("updates", "snapshots", "switches", "binding_states", "activation_events", "routers"),
     ("router",),
     ("gates",),
     ("reconciliation",),

@@ -85,7 +85,7 @@ def drain(world: World) -> None:
 
 
 def lose_port(world: World) -> None:
-    world.offload.set_ports(DPID, {}, world.now)
+    world.offload.switches.set_ports(DPID, {}, world.now)
 
 
 def lose_endpoint(world: World) -> None:
@@ -112,7 +112,7 @@ def refuse(kind: Kind) -> Callable[[World], None]:
         while (batch := world.next_batch()) is not None or world.offload.router(DPID).flows.dirty:
             if batch is not None:
                 refused = {at: "TABLE_FULL" for at, each in enumerate(batch.changes) if each.flow.kind is kind}
-                world.offload.refuse(world.offload.router(DPID), batch, refused, True, world.now)
+                world.offload.switches.refuse(world.offload.router(DPID), batch, refused, True, world.now)
 
     return refuse_flows
 

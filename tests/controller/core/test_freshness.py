@@ -61,7 +61,7 @@ def fresh() -> World:
     """Provide a bridge that has reported everything up to change 5, with a binding whose traffic goes direct."""
     world = reported_up_to(5)
     assert gates_end(world) == world.now + LEASE
-    assert world.offload.is_active(world.offload.bindings.get(HOME_ADDRESS), world.now)  # type: ignore[arg-type]
+    assert world.offload.states.is_active(world.offload.bindings.get(HOME_ADDRESS), world.now)  # type: ignore[arg-type]
     return world
 
 
@@ -109,7 +109,7 @@ def test_a_report_counts_also_while_a_repair_of_the_same_binding_is_under_way(fr
     ends, router = gates_end(fresh), fresh.offload.router(DPID)
     (lost,) = fresh.flows(Kind.DOWNLINK)
     del fresh.switch[lost.key]
-    fresh.offload.flow_removed(router, lost.key, Counters(1, 100), fresh.now)
+    fresh.offload.switches.flow_removed(router, lost.key, Counters(1, 100), fresh.now)
     repair = fresh.next_batch()
     assert repair is not None
     fresh.post(HOME_ADDRESS, SECOND)
@@ -129,7 +129,7 @@ def test_what_the_switch_refuses_holds_no_renewal_up(fresh: World) -> None:
     fresh.agent_follows()
     batch = fresh.next_batch()
     assert batch is not None
-    fresh.offload.refuse(fresh.offload.router(DPID), batch, {0: "table full"}, False, fresh.now)
+    fresh.offload.switches.refuse(fresh.offload.router(DPID), batch, {0: "table full"}, False, fresh.now)
     report(fresh, 6)
     fresh.now += 2
     renew(fresh, 6)
@@ -168,7 +168,7 @@ def test_gates_end_with_the_last_lease_that_was_fresh(fresh: World) -> None:
         fresh.deliver()
     assert gates_end(fresh) is None
     assert "has seen its change 6, and has reported those up to 5 here" in why(fresh)
-    assert not fresh.offload.is_active(fresh.offload.bindings.get(HOME_ADDRESS), fresh.now)  # type: ignore[arg-type]
+    assert not fresh.offload.states.is_active(fresh.offload.bindings.get(HOME_ADDRESS), fresh.now)  # type: ignore[arg-type]
 
 
 def test_a_bridge_that_counts_anew_is_fresh_with_its_snapshot(fresh: World) -> None:

@@ -38,7 +38,7 @@ class FullWorld(World):
             (standing.add if change.add else standing.discard)(change.flow.key)
             if len(standing) > self.room:
                 size.refused(len(batch.changes))
-                self.offload.refuse(self.offload.router(DPID), batch, {position: NO_ROOM}, False, self.now)
+                self.offload.switches.refuse(self.offload.router(DPID), batch, {position: NO_ROOM}, False, self.now)
                 return
         size.accepted()
         self.carry_out(batch)

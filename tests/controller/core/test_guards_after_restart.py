@@ -25,10 +25,10 @@ def send(offload: Offload, switch: SwitchFlows, now: float) -> set[tuple[Kind, b
     router, done = offload.router(1), set()
     while router.flows.dirty:
         for urgent in (True, False):
-            if (batch := offload.next_batch(router, urgent, now, 100)) is not None:
+            if (batch := offload.switches.next_batch(router, urgent, now, 100)) is not None:
                 switch.take(batch, offload)
                 done |= {(change.flow.kind, change.add) for change in batch.changes}
-                offload.confirm(router, batch, now, now)
+                offload.switches.confirm(router, batch, now, now)
     return done
 
 
@@ -42,9 +42,9 @@ def test_guards_and_gates_stay_until_the_agent_has_said_what_it_has() -> None:
     assert (Kind.GATE, True) in send(former.offload, switch, now) or switch.has_gates(now)
 
     restarted = Offload(TIMING, (Normal(),), first_revision=1000)
-    reading = restarted.begin_reading(1, now)
+    reading = restarted.switches.begin_reading(1, now)
     tell(reading, switch.entries(now))
-    restarted.connect(1, PORTS, now)
+    restarted.switches.connect(1, PORTS, now)
     restarted.announce(HOME_AGENT, (HOME_PREFIX,), GATES_LAST, Status.UP, now)
     assert (Kind.GUARD, False) not in send(restarted, switch, now)
     restarted.acknowledge(1, 0, {}, {16: BACKEND}, {}, now, None)

@@ -156,7 +156,7 @@ def test_a_switch_that_refuses_the_deletion_has_no_gate_renewed_until_it_does_no
         for batch in batches(world):
             assert not [change for change in batch.changes if change.flow.serves == HOME_PREFIX]
             if any(change.flow.kind is Kind.DOWNLINK for change in batch.changes):
-                world.offload.refuse(world.offload.router(DPID), batch, {0: "not now"}, False, world.now)
+                world.offload.switches.refuse(world.offload.router(DPID), batch, {0: "not now"}, False, world.now)
             else:
                 world.carry_out(batch)
     assert [gate.serves for gate in world.flows(Kind.GATE)] == [host(HOME_AGENT)]

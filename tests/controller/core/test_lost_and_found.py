@@ -257,7 +257,7 @@ FLOW_TUNNEL = FlowTunnelNames(
 def test_after_a_restart_no_guard_goes_before_the_gates_that_need_it() -> None:
     """The agent, which alone knows where packets come out of tunnels, returns last."""
     world = World()
-    world.offload.set_ports(DPID, {"tx": 10, "rx": 11}, world.now)
+    world.offload.switches.set_ports(DPID, {"tx": 10, "rx": 11}, world.now)
     world.offload.announce(HOME_AGENT, (HOME_PREFIX, IPV4_PREFIX), LEASE, Status.UP, world.now)
     world.offload.acknowledge(DPID, 0, {}, {16: FLOW_TUNNEL}, {}, world.now)
     world.snapshot(binding(now=world.now))

@@ -58,7 +58,7 @@ class OnDemand(World):
     def make_meters(self) -> None:
         """Make the meters that are missing, and let the switch follow."""
         for meter in self.router.gates.missing_meters():
-            self.offload.packet_reports.have_meter(self.router, meter, self.now)
+            self.offload.packet_reports.have_meters(self.router, [meter], self.now)
         self.deliver()
 
     def settle(self) -> None:
@@ -73,12 +73,12 @@ class OnDemand(World):
 
     def read(self, counted: Iterable[tuple[Binding, int]] = ()) -> None:
         """Read the switch's flows again: these bindings' downlink flows have counted so many packets."""
-        reading = self.offload.begin_reading(DPID, self.now)
+        reading = self.offload.switches.begin_reading(DPID, self.now)
         for entry in self.switch.values():
             reading.add(entry)
         for each, packets in counted:
             self.router.demand.count(keys_of(each).downlink, packets)
-        self.offload.connect(DPID, PORTS, self.now)
+        self.offload.switches.connect(DPID, PORTS, self.now)
         self.deliver()
 
 
@@ -134,7 +134,7 @@ def test_a_full_table_does_not_bring_the_flows_of_all_bindings() -> None:
     world.agent_starts()
     world.deliver()
     for meter in world.router.gates.missing_meters():
-        world.offload.packet_reports.have_meter(world.router, meter, world.now)
+        world.offload.packet_reports.have_meters(world.router, [meter], world.now)
     world.refuse(Kind.PACKET_IN, NO_ROOM)
     assert world.router.demand.on
     world.pass_time(2)
@@ -198,7 +198,7 @@ def test_in_brief_a_binding_stands_on_the_routers_that_carry_it_or_have_counted_
     def brief() -> tuple[str, dict[int, str]]:
         held = cold.offload.bindings.get(HOME_ADDRESS)
         assert held is not None
-        state = cold.offload.brief_state_of(held, cold.now)
+        state = cold.offload.states.in_brief(held, cold.now)
         return state.state, {dpid: each.state for dpid, each in state.routers.items()}
 
     cold.connect(2, PORTS, [], [])
@@ -206,10 +206,10 @@ def test_in_brief_a_binding_stands_on_the_routers_that_carry_it_or_have_counted_
     assert brief() == ("idle", {})
     cold.packet()
     cold.settle()
-    assert (brief(), len(cold.offload.state_of(binding(), cold.now).routers)) == (("active", {DPID: "active"}), 2)
+    assert (brief(), len(cold.offload.states.of(binding(), cold.now).routers)) == (("active", {DPID: "active"}), 2)
     key = keys_of(binding()).downlink
     cold.router.demand.drop(HOME_ADDRESS)
-    cold.offload.flow_removed(cold.router, key, Counters(7, 700), cold.now)
+    cold.offload.switches.flow_removed(cold.router, key, Counters(7, 700), cold.now)
     cold.settle()
     assert brief() == ("idle", {DPID: "idle"}), "what it has counted is part of the totals"
 
@@ -280,7 +280,7 @@ def test_what_was_counted_before_is_kept_while_a_binding_lives_and_no_longer(col
     cold.packet()
     cold.settle()
     gone = keys_of(binding(now=cold.now)).downlink
-    cold.offload.flow_removed(cold.router, gone, Counters(5, 500), cold.now)
+    cold.offload.switches.flow_removed(cold.router, gone, Counters(5, 500), cold.now)
     cold.router.demand.drop(HOME_ADDRESS)
     assert cold.router.retired(HOME_ADDRESS) == Counters(5, 500)
     cold.post(lifetime=0, sequence=2)
@@ -296,6 +296,24 @@ def test_those_behind_one_care_of_address_come_together_and_after_any_handover(c
     assert (cold.router.flows.has_urgent, cold.router.flows.has_bulk) == (False, True)
     cold.deliver()
     assert cold.counts() == {"active": MOST_URGENT + 1, "idle": 1}
+
+
+def test_who_comes_where_a_former_controllers_uplink_flow_leads_loses_no_packets_by_it(cold: OnDemand) -> None:
+    """Nobody asks for it there, and whoever had asked for the flow has moved while no controller was there."""
+    cold.packet()
+    cold.settle()
+    uplink = keys_of(binding()).uplink
+    assert uplink in cold.switch
+    cold.start_controller()
+    cold.announce()
+    cold.post(HOME_ADDRESS, SECOND, sequence=2)
+    cold.post(HOME_ADDRESSES[1], FIRST, sequence=1)
+    cold.deliver()
+    assert uplink not in cold.switch, "its packets go to the home agent in their tunnel, as before"
+    cold.snapshot(binding(HOME_ADDRESS, SECOND, sequence=2), binding(HOME_ADDRESSES[1], FIRST, sequence=1))
+    cold.settle()
+    cold.make_meters()
+    assert {cold.state(HOME_ADDRESS), cold.state(HOME_ADDRESSES[1])} == {"active"}
 
 
 def test_without_its_meters_a_switch_tells_nothing_until_it_has_them_again(cold: OnDemand) -> None:

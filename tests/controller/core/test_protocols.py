@@ -128,7 +128,7 @@ def both(lma: World) -> World:
 def test_the_mobile_nodes_own_registration_comes_first_and_its_end_leaves_the_gateways(both: World) -> None:
     covered = both.offload.registrations.at((Protocol.PMIPV6, HOME))
     assert covered == at_home()
-    assert both.offload.state_of(covered, both.now).state == "withheld"
+    assert both.offload.states.of(covered, both.now).state == "withheld"
     assert both.offload.report(at_home(MAG_2), both.now) is Change.CHANGED
     assert where(both) == AWAY
     assert both.offload.report(away(lifetime=0), both.now) is Change.REMOVED

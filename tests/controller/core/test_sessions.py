@@ -67,7 +67,7 @@ def test_a_former_connection_takes_confirms_refuses_and_reads_nothing_of_the_new
         "mark": former.mark,
         "is_done": lambda: former.is_done(0),
         "counting": former.counting,
-        "have_meter": lambda: former.have_meter(1, world.now),
+        "have_meters": lambda: former.have_meters([1], world.now),
         "lost_meters": lambda: former.lost_meters([1], world.now),
         "observe_meters": lambda: former.observe_meters({1: 9}),
         "refuse_demand": lambda: former.refuse_demand("no meters", world.now),

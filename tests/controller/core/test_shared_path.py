@@ -7,10 +7,11 @@ from msgspec.structs import replace
 from controller.core.bindings import Binding
 from controller.core.desired import DesiredFlows
 from controller.core.flows import Kind
+from controller.core.home_agents import Status
 from controller.core.protocols import OTHER_TUNNELS, Tunnel
 from controller.core.router import Router
-from hoaflow.addresses import Prefix
-from tests.support.world import DPID, FIRST, HOME_AGENT, HOME_PREFIX, LEASE, SECOND, TIMING, World
+from hoaflow.addresses import Prefix, parse_prefix
+from tests.support.world import DPID, FIRST, HOME_ADDRESS, HOME_AGENT, HOME_PREFIX, LEASE, SECOND, TIMING, World
 
 
 def home_address(number: int) -> Prefix:
@@ -130,3 +131,52 @@ def test_what_goes_in_another_tunnel_leaves_those_behind_the_same_address_direct
     world.offload.report(replace(in_gre, withheld="IPsec"), world.now)
     follow(world)
     assert world.state(home_address(0x1001)) == "pending"
+
+
+IPV4_HOME_ADDRESS = parse_prefix("10.1.0.100")
+
+
+@pytest.fixture
+def dual_stack() -> World:
+    """Provide a world whose home agent serves IPv6 and IPv4 home addresses."""
+    world = World()
+    world.offload.announce(HOME_AGENT, (HOME_PREFIX, parse_prefix("10.1.0.0/16")), LEASE, Status.UP, world.now)
+    world.snapshot()
+    world.agent_starts()
+    world.deliver()
+    return world
+
+
+def registered(world: World, care_of_address: bytes) -> None:
+    """Report a dual-stack node's two home addresses before the switch hears of any, as a batch does."""
+    for home_address in (HOME_ADDRESS, IPV4_HOME_ADDRESS):
+        world.offload.report(Binding(home_address, care_of_address, HOME_AGENT), world.now)
+
+
+def test_a_dual_stack_nodes_home_addresses_in_one_batch_each_get_all_flows(dual_stack: World) -> None:
+    for care_of_address in (FIRST, SECOND):
+        registered(dual_stack, care_of_address)
+        follow(dual_stack)
+        dual_stack.pass_time(TIMING.acknowledge_within + 0.5)
+        assert {flow.serves for flow in dual_stack.flows(Kind.DOWNLINK)} == {HOME_ADDRESS, IPV4_HOME_ADDRESS}
+        uplinks = dual_stack.flows(Kind.UPLINK)
+        assert len(uplinks) == 2, "one for each payload"
+        assert all(care_of_address in flow.addresses for flow in uplinks)
+        assert dual_stack.state(HOME_ADDRESS) == dual_stack.state(IPV4_HOME_ADDRESS) == "active"
+        dual_stack.offload.announce(
+            HOME_AGENT, (HOME_PREFIX, parse_prefix("10.1.0.0/16")), LEASE, Status.UP, dual_stack.now
+        )
+
+
+def test_a_refusal_of_a_path_is_forgotten_once_it_stands_for_others(dual_stack: World) -> None:
+    flows = dual_stack.offload.router(DPID).flows
+    dual_stack.offload.report(bound(0x1000, FIRST), dual_stack.now)
+    dual_stack.agent_follows()
+    dual_stack.refuse(Kind.UPLINK, "not now")
+    assert [refusal.reason for refusal in flows.refused.all().values()] == ["not now"]
+    registered(dual_stack, FIRST)  # so the path belongs to nobody in particular now
+    dual_stack.pass_time(TIMING.acknowledge_within)
+    follow(dual_stack)
+    assert not flows.refused.all()
+    states = [dual_stack.state(each) for each in (home_address(0x1000), HOME_ADDRESS, IPV4_HOME_ADDRESS)]
+    assert states == ["active"] * 3

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a router's agent may announce of its backend."""
+"""What bodies may say: members that stand twice, and what a router's agent announces of its backend."""
 
 import json
 
 import pytest
 
 from controller.rest.problems import Problem
-from controller.rest.schemas.bodies import AcknowledgementBody, decode
+from controller.rest.schemas.bodies import AcknowledgementBody, BindingBody
+from controller.rest.schemas.decoding import decode
 
 FLOW = (
     '{"revision": 0, "flow": {"transmit_port": "tx", "receive_port": "rx", "router_mac": "02:00:00:00:00:0c",'
@@ -48,3 +49,13 @@ def test_one_backend_and_one_endpoint_for_each_home_agent() -> None:
     flow = json.loads(FLOW.replace("ADDRESS", "fd00::f1").replace("MAC", "02:00:00:00:00:0a"))["flow"]
     with pytest.raises(Problem, match="a router has one backend"):
         announced(endpoints=[ENDPOINT], flow=flow).core_endpoints()
+
+
+@pytest.mark.parametrize("first", ['"2001:db8:2::2"', "7"])
+def test_of_a_member_that_stands_twice_the_last_counts_and_the_first_is_checked(first: str) -> None:
+    body = f'{{"home_address": "2001:db8:99::100", "care_of_address": {first}, "care_of_address": "2001:db8:3::2"}}'
+    if first == "7":
+        with pytest.raises(Problem, match="care_of_address"):
+            decode(body.encode(), BindingBody)
+    else:
+        assert decode(body.encode(), BindingBody).care_of_address == "2001:db8:3::2"

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from controller.core.protocols import OTHER_TUNNELS, Tunnel
 from tests.support.rest_api import BINDING, HOME_ADDRESS, Api, problem
 
 LMA = "2001:db8:98::1"
@@ -185,8 +186,8 @@ def test_what_is_explained_is_explained_in_the_words_of_the_protocol(lma: Api) -
     ("tunnel", "proxy_coa", "reason"),
     [
         ("gre", "2001:db8:2::2", "GRE carries its packets (RFC 5944; with keys RFC 5845), which routers do not"),
-        ("ipv4", "192.0.2.2", "its tunnel is over IPv4 (RFC 5844), and its LMA is announced by an IPv6 address"),
-        ("udp", "192.0.2.2", "its tunnel is over UDP and IPv4 (RFC 3519, RFC 5844), which routers do not carry"),
+        ("ipv4", "192.0.2.2", OTHER_TUNNELS[Tunnel.IPV4]),
+        ("udp", "192.0.2.2", OTHER_TUNNELS[Tunnel.UDP]),
     ],
 )
 def test_what_routers_can_not_carry_is_left_to_the_lma_with_the_reason(

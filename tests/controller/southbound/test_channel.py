@@ -169,10 +169,9 @@ def test_a_switch_that_reads_nothing_delays_nobody_else_and_gets_only_the_newest
         bench.announce(lease=300)
         for dpid, port in enumerate((OPENFLOW_PORT, 6654), start=1):
             names = {"transmit_port": f"tx{dpid}", "receive_port": f"rx{dpid}"}
-            ovs.add_bridge(f"br{dpid}", dpid, port)
+            ovs.add_bridge(f"br{dpid}", dpid, port, inactivity_probe=0)  # a deaf one hears no answer
             for number, name in enumerate(names.values(), start=5):
                 ovs.add_port(f"br{dpid}", name, number)
-            ovs.vsctl("set", "controller", f"br{dpid}", "inactivity_probe=0")  # a deaf one hears nothing
             controller.put(f"/v1/routers/{dpid}/tunnels/ack", {"revision": 0, "flow": FLOW | names})
 
         def move(sequence: int) -> None:

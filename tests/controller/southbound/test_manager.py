@@ -20,6 +20,7 @@ import pytest
 from tests.support.checkout import CHECKOUT
 from tests.support.logs import assert_log_clean
 from tests.support.ovs import Ovs
+from tests.support.waiting import wait_for
 from topologies.waiting import patient
 
 RYU_MANAGER = Path(sys.executable).with_name("ryu-manager")
@@ -203,6 +204,8 @@ def test_a_signal_ends_the_controller_at_once_and_is_no_failure(number: signal.S
     ) as process:
         assert process.stderr is not None
         assert any("event=openflow-listening" in line for line in process.stderr)
+        # While it writes that line, it cannot write another one.
+        wait_for("REST is served", _rest_is_served)
         process.send_signal(number)
         assert process.wait(TIMEOUT) == 0
         rest = process.stderr.read()
@@ -232,3 +235,9 @@ def test_what_python_says_of_ryus_source_when_it_compiles_it_does_not_reach_the_
     )
     assert shown.stdout.startswith("hoaflow's controller")
     assert not shown.stderr
+
+
+def _rest_is_served() -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", 8080), TIMEOUT):
+        return True
+    return False
