@@ -63,6 +63,7 @@ class LocalMobilityAnchor(Service):
         self.lock()
         self._tunnels = Tunnels(self._address, PREFIX_TABLE)
         self.undo.callback(self._tunnels.close)
+        self._tunnels.remove_leftovers()
         wanted = declaration(self._address, self._settings.home_prefixes, self._tunnels)
         self.declare(wanted, lambda: self._tunnels.ports)
         self._channel = Channel(self._address, common.keys, common.window, self._counts)
@@ -180,17 +181,14 @@ class LocalMobilityAnchor(Service):
                 link_layer=update.link_layer,
                 link_local=action.link_local,
                 timestamp=action.timestamp,
+                group=update.group,
             )
         )
         if sent:
-            self._counts.acknowledgements[int(action.status)] += 1
-            LOG.info(
-                "binding-ack-sent",
-                mobile_node=update.identifier,
-                gateway=update.source,
-                status=int(action.status),
-                lifetime=action.lifetime,
-            )
+            status, lifetime = int(action.status), action.lifetime
+            self._counts.acknowledgements[status] += 1
+            of = {"mobile_node": update.identifier} if update.identifier else {"group": update.group}
+            LOG.info("binding-ack-sent", **of, gateway=update.source, status=status, lifetime=lifetime)
 
     # --- what others see
 

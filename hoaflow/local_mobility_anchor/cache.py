@@ -7,6 +7,9 @@ There is one entry for each mobile node, with all its home network prefixes: the
 their timestamps (section 5.5), never by sequence numbers, which belong to each access gateway. A timestamp must lie
 within the window around our clock, so a recorded update is worthless soon after, also when a restart has forgotten
 which timestamps were accepted.
+
+One update may be for all mobile nodes that a gateway has registered in a group (RFC 6602). It has no effect on what was
+registered after it was sent, so a recording of it, within the window, has none that it has not had already.
 """
 
 from collections.abc import Iterator, Mapping
@@ -52,7 +55,10 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """An entry. `due`: when its state ends. `accepted`: when its last update was; `registrations`: how many were."""
+    """An entry. `due`: when its state ends. `accepted`: when its last update was; `registrations`: how many were.
+
+    `group`: its gateway's group, None if it is in none.
+    """
 
     node: MobileNode
     gateway: str
@@ -61,6 +67,7 @@ class Binding:
     due: float
     accepted: float
     registrations: int
+    group: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +132,14 @@ class BindingCache:
 
         `clock`: the time in seconds since 1970.
         """
-        refusal = self._refusal(update, clock)
-        if refusal is Status.TIMESTAMP_MISMATCH:
-            return [self._answer(update, refusal, timestamp=timestamp_of(clock))]
+        if update.timestamp is None or abs(update.timestamp / TIMESTAMP_UNITS - clock) > self._policy.window:
+            return [self._answer(update, Status.TIMESTAMP_MISMATCH, timestamp=timestamp_of(clock))]
+        if update.group is not None and not update.identifier:
+            return self._update_group(update, update.timestamp, now)
+        refusal = self._refusal(update, update.timestamp)
         if refusal is not None:
             return [self._answer(update, refusal)]
         binding = self._bindings.get(update.identifier)
-        assert update.timestamp is not None  # or it would have been refused
         self._timestamps[update.identifier] = update.timestamp
         if update.lifetime < LIFETIME_UNIT:
             return self._deregister(update, binding, now)
@@ -179,8 +187,8 @@ class BindingCache:
         """Return the entries of a gateway that are not about to leave the kernel."""
         return [each for each in self._bindings if each.gateway == gateway and each.state is not State.DYING]
 
-    def _refusal(self, update: ProxyBindingUpdate, clock: float) -> Status | None:
-        """Return why an update is refused (RFC 5213, section 5.3.1)."""
+    def _refusal(self, update: ProxyBindingUpdate, timestamp: int) -> Status | None:
+        """Return why an update within the window is refused (RFC 5213, section 5.3.1)."""
         if not update.identifier:
             return Status.MISSING_IDENTIFIER
         if not update.prefixes:
@@ -192,9 +200,7 @@ class BindingCache:
         node = self._policy.mobile_nodes.get(update.identifier)
         if node is None or update.link_layer not in (b"", node.link_layer):
             return Status.NOT_LMA_FOR_THIS_MOBILE_NODE
-        if update.timestamp is None or abs(update.timestamp / TIMESTAMP_UNITS - clock) > self._policy.window:
-            return Status.TIMESTAMP_MISMATCH
-        if update.timestamp <= self._timestamps.get(update.identifier, 0):
+        if timestamp <= self._timestamps.get(update.identifier, 0):
             return Status.TIMESTAMP_LOWER_THAN_PREVIOUS
         asked = set(update.prefixes) - {ANY_PREFIX}
         if not asked <= set(node.prefixes):
@@ -205,9 +211,10 @@ class BindingCache:
 
     def _register(self, update: ProxyBindingUpdate, previous: Binding | None, now: float) -> list[Action]:
         node = self._policy.mobile_nodes[update.identifier]
-        lifetime = min(update.lifetime, self._policy.max_lifetime) // LIFETIME_UNIT * LIFETIME_UNIT
+        lifetime = self._granted(update)
         registrations = 1 if previous is None else previous.registrations + 1
-        binding = Binding(node, update.source, State.REGISTERED, lifetime, now + lifetime, now, registrations)
+        due, group = now + lifetime, update.group
+        binding = Binding(node, update.source, State.REGISTERED, lifetime, due, now, registrations, group)
         self._bindings.put(update.identifier, binding)
         moved = previous is not None and previous.gateway != update.source
         served = previous is not None and previous.state is State.REGISTERED
@@ -217,14 +224,43 @@ class BindingCache:
             actions.append(Revoke(binding, previous.gateway))
         return actions
 
+    def _update_group(self, update: ProxyBindingUpdate, timestamp: int, now: float) -> list[Action]:
+        """Extend or end what a gateway has registered in a group (RFC 6602, section 5.2).
+
+        The time of the last registration stays: it tells what a gateway that restarts had registered before.
+        """
+        members = [
+            each
+            for each in self._bindings
+            if (each.gateway, each.group, each.state) == (update.source, update.group, State.REGISTERED)
+        ]
+        if not members:
+            return [self._answer(update, Status.INVALID_MOBILE_NODE_GROUP_IDENTIFIER)]
+        earlier = [each for each in members if self._timestamps[each.node.identifier] < timestamp]
+        if update.lifetime < LIFETIME_UNIT:
+            ended: list[Action] = [self._kept(each, now) for each in earlier]
+            return [*ended, self._answer(update, Status.ACCEPTED)]
+        lifetime = self._granted(update)
+        for each in earlier:
+            again = each.registrations + 1
+            extended = replace(each, lifetime=lifetime, due=now + lifetime, registrations=again)
+            self._bindings.put(each.node.identifier, extended)
+        return [self._answer(update, Status.ACCEPTED, lifetime)]
+
+    def _granted(self, update: ProxyBindingUpdate) -> int:
+        return min(update.lifetime, self._policy.max_lifetime) // LIFETIME_UNIT * LIFETIME_UNIT
+
     def _deregister(self, update: ProxyBindingUpdate, binding: Binding | None, now: float) -> list[Action]:
         """Deregister (RFC 5213, section 5.3.5): only the serving gateway may; to others, it is done already."""
         answer = self._answer(update, Status.ACCEPTED)
         if binding is None or binding.gateway != update.source or binding.state is not State.REGISTERED:
             return [answer]
+        return [self._kept(binding, now), answer]
+
+    def _kept(self, binding: Binding, now: float) -> Remove:
         kept = replace(binding, state=State.DEREGISTERED, due=now + RETRY_SECONDS)
-        self._bindings.put(update.identifier, kept)
-        return [Remove(kept, "deregistered"), answer]
+        self._bindings.put(binding.node.identifier, kept)
+        return Remove(kept, "deregistered")
 
     def _dying(self, binding: Binding, reason: str, now: float) -> Remove:
         dying = replace(binding, state=State.DYING, due=now + RETRY_SECONDS)

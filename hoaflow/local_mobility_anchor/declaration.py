@@ -4,8 +4,9 @@
 from collections.abc import Iterable
 
 from hoaflow.mobility.objects import MainRule, RestoredSetting
+from hoaflow.mobility.routes import UnreachablePrefixes
 from hoaflow.mobility.tunnels import Tunnels
-from hoaflow.pmipv6.objects import OwnAddress, UnreachablePrefix
+from hoaflow.pmipv6.objects import OwnAddress
 from hoaflow.tunnel.declaration import Declared
 from hoaflow.tunnel.routing import Rule
 
@@ -22,8 +23,7 @@ def declaration(address: str, home_prefixes: Iterable[str], tunnels: Tunnels) ->
         RestoredSetting("all.forwarding", "1"),
         MainRule(),
         OwnAddress(address),
-        # Or packets for mobile nodes that are not registered would go back to where they came from, again and again.
-        *map(UnreachablePrefix, home_prefixes),
+        UnreachablePrefixes(home_prefixes),
         *tunnels.declaration(),
         Rule(None, PREFIX_RULE_PREFERENCE, PREFIX_TABLE),
         *tunnels.links(),

@@ -4,7 +4,7 @@
 import contextlib
 import errno
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv6Address
 from typing import NamedTuple
 
@@ -20,7 +20,6 @@ from hoaflow.linux import (
 from hoaflow.logs import Log
 from hoaflow.mobility.packet_io import BATCH, LinkSender, PacketReceiver, router_solicitations
 from hoaflow.tunnel.actual_state import NDA_LLADDR, NDMSG, ActualState
-from hoaflow.tunnel.links import LinkError
 from hoaflow.tunnel.rtnetlink import HEADER, RouteSocket, attribute, attributes
 
 RTMGRP_LINK, RTMGRP_NEIGH = 0x1, 0x4
@@ -74,38 +73,6 @@ class AccessLink:
         """Close them."""
         self.sender.close()
         self.receiver.close()
-
-
-class Bound:
-    """Our sockets are on the interface that has the name now. One declared object."""
-
-    def __init__(self, interface: str, rebind: Callable[[], None]) -> None:
-        """Declare it. `rebind` opens sockets on the interface anew."""
-        self._interface, self._rebind = interface, rebind
-        self._index: int | None = None
-
-    def __str__(self) -> str:
-        return f"sockets on {self._interface}"
-
-    def difference(self, actual: ActualState) -> str | None:
-        """See `Declared`."""
-        found = actual.links(None).get(self._interface)
-        if found is None:
-            return f"interface {self._interface} is missing"
-        return None if found.number == self._index else f"no sockets on {self._interface}"
-
-    def make(self) -> None:
-        """See `Declared`."""
-        try:
-            index = socket.if_nametoindex(self._interface)
-            self._rebind()
-        except OSError as error:
-            raise LinkError(f"{self}: {error}") from error
-        self._index = index
-
-    def remove(self) -> None:
-        """See `Declared`."""
-        self._index = None
 
 
 class Neighbours:

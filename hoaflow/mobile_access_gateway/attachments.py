@@ -6,6 +6,8 @@ Pure: time is an argument, and every method returns the actions to carry out.
 A mobile node that leaves is not deregistered at once: its packets are held for `hold` seconds, in which either it comes
 back, or the anchor tells by a revocation (RFC 5846) that it is elsewhere. Packets held and those still to come in the
 next `hold` seconds then go there by ordinary routing, which leads to the anchor. Only after that it is deregistered.
+
+All registrations ask for membership in one group (RFC 6602). Where the anchor grants it, one update refreshes all.
 """
 
 from collections.abc import Iterator
@@ -19,7 +21,9 @@ from hoaflow.pmipv6.mobile_nodes import MobileNode
 FIRST_RETRY, LONGEST_RETRY = 1.0, 32.0
 """Seconds (RFC 6275, section 12: INITIAL_BINDACK_TIMEOUT, MAX_BINDACK_TIMEOUT)."""
 DEREGISTRATIONS = 3
-"""Attempts to deregister; then the lifetime ends the binding."""
+"""Attempts to deregister; then the lifetime ends the binding, unless it is in a group, which is refreshed."""
+GROUP_ATTEMPTS = 3
+"""Attempts to refresh the group; then mobile nodes are registered one by one."""
 
 
 class State(StrEnum):
@@ -37,7 +41,8 @@ class Attachment:
     """A mobile node on an access link, or one that was. `link_local` is its link-local address, if it is known.
 
     `due`: when there is something to do next. `expires`: when the binding's lifetime ends. `stamp`: the timestamp of
-    the update that is under way, None once it is answered. `revoked`: a revocation has come meanwhile.
+    the update that is under way, None once it is answered. `revoked`: a revocation has come meanwhile. `grouped`: the
+    anchor has it in the group.
     """
 
     node: MobileNode
@@ -51,6 +56,7 @@ class Attachment:
     expires: float = 0.0
     stamp: int | None = None
     revoked: bool = False
+    grouped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,14 @@ class Register:
     attachment: Attachment
     lifetime: int
     handoff: Handoff
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """Send the update that refreshes the registrations of all in the group."""
+
+    sequence: int
+    lifetime: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,19 +120,34 @@ class Refused:
     acknowledgement: ProxyBindingAcknowledgement
 
 
-Action = Register | Serve | Advertise | Hold | Forward | Forget | Refused
+Action = Register | Refresh | Serve | Advertise | Hold | Forward | Forget | Refused
+
+
+@dataclass(slots=True)
+class GroupRefresh:
+    """The update that refreshes the group: `attempts` without an answer, the last of them with `sequence` and `stamp`.
+
+    `due`: when to try again.
+    """
+
+    sequence: int = 0
+    stamp: int | None = None
+    attempts: int = 0
+    due: float = 0.0
 
 
 class Attachments:
     """The attachments, keyed by the mobile nodes' identifiers. Methods return actions in the order in which to do them.
 
-    `lifetime` is the one to ask for, `hold` the time that packets are held, both in seconds.
+    `lifetime` is the one to ask for, `hold` the time that packets are held, both in seconds. `group` identifies the
+    group: another one after a restart, so that what was registered before is not refreshed.
     """
 
-    def __init__(self, lifetime: int, hold: float) -> None:
-        self._lifetime, self._hold = lifetime, hold
+    def __init__(self, lifetime: int, hold: float, group: int) -> None:
+        self._lifetime, self._hold, self.group = lifetime, hold, group
         self._attachments: Entries[Attachment] = Entries()
         self._sequence = 0
+        self._refresh = GroupRefresh()
 
     def __len__(self) -> int:
         return len(self._attachments)
@@ -164,12 +193,18 @@ class Attachments:
         """Note the timestamp with which an update has been sent."""
         self._put(replace(self._attachments[identifier], stamp=stamp))
 
+    def refresh_sent(self, stamp: int) -> None:
+        """Note the timestamp with which the group's update has been sent."""
+        self._refresh.stamp = stamp
+
     def acknowledged(self, message: ProxyBindingAcknowledgement, now: float) -> list[Action]:
         """Take an acknowledgement; any but that of the last update is ignored.
 
         It has that one's timestamp, or it might be a recording of an earlier one; but the anchor's own, where it says
         that clocks differ (RFC 5213, section 5.5).
         """
+        if not message.identifier:
+            return self._refreshed(message, now)
         known = self._attachments.get(message.identifier)
         if known is None or message.sequence != known.sequence or not known.attempts:
             return []
@@ -193,8 +228,11 @@ class Attachments:
                 due=now + granted / 2,
                 attempts=0,
                 revoked=False,
+                grouped=message.group == self.group,
             )
         )
+        if served.grouped:
+            self._refresh.attempts = 0
         return [Advertise(served) if known.state is State.SERVED else Serve(served)]
 
     def revoked(self, identifier: str, now: float) -> list[Action]:
@@ -219,7 +257,15 @@ class Attachments:
         """Handle what is due: updates to repeat or refresh, lifetimes and holds that end."""
         actions: list[Action] = []
         for each in self._attachments.due(now):
-            actions += self._due(each, now)
+            if not self._in_refresh(each, now):
+                actions += self._due(each, now)
+            elif now < each.expires - each.lifetime / 2:  # it has just been refreshed
+                actions.append(Advertise(self._put(replace(each, due=each.expires - each.lifetime / 2))))
+            elif self._refresh.attempts < GROUP_ATTEMPTS or now < self._refresh.due:
+                actions += self._refresh_group(now)
+                self._put(replace(each, due=self._refresh.due))
+            else:
+                actions += self._due(each, now)
         return actions
 
     def next_due(self) -> float | None:
@@ -238,9 +284,41 @@ class Attachments:
             return [self._forget(each, "moved")]
         if each.state is State.HOLDING:
             return [Forget(each, "gone"), self._register(replace(each, state=State.LEAVING, attempts=0), None, now)]
-        if each.attempts >= DEREGISTRATIONS:
+        if each.attempts >= DEREGISTRATIONS and not each.grouped:
             return [self._forget(each, "not deregistered")]
         return [self._register(each, None, now)]
+
+    @staticmethod
+    def _in_refresh(each: Attachment, now: float) -> bool:
+        """Tell whether the group's update is for this one: it is served, and has no update of its own under way."""
+        return each.grouped and each.state is State.SERVED and not each.attempts and now < each.expires
+
+    def _refresh_group(self, now: float) -> list[Action]:
+        """Send the group's update, unless one was sent that may still be answered."""
+        refresh = self._refresh
+        if now < refresh.due:
+            return []
+        self._sequence = self._sequence + 1 & 0xFFFF
+        refresh.sequence, refresh.attempts, refresh.due = self._sequence, refresh.attempts + 1, now + FIRST_RETRY
+        return [Refresh(refresh.sequence, self._lifetime)]
+
+    def _refreshed(self, message: ProxyBindingAcknowledgement, now: float) -> list[Action]:
+        """Take the answer to the group's update. `tick` advertises, or registers one by one if it was refused."""
+        refresh = self._refresh
+        if not refresh.attempts or (message.group, message.sequence) != (self.group, refresh.sequence):
+            return []
+        if message.status != Status.TIMESTAMP_MISMATCH and message.timestamp != refresh.stamp:
+            return []
+        refresh.attempts = 0
+        granted = min(message.lifetime, self._lifetime)
+        for each in self._attachments:
+            if not self._in_refresh(each, now):
+                continue
+            if message.accepted and granted:
+                self._put(replace(each, lifetime=granted, expires=now + granted, due=now))
+            else:
+                self._put(replace(each, grouped=False, due=now))
+        return []
 
     def _register(self, attachment: Attachment, handoff: Handoff | None, now: float) -> Register:
         """Send an update; without a handoff indicator, it deregisters."""

@@ -15,21 +15,22 @@ has come out of the tunnel. Packets between mobile nodes of one gateway go by th
 """
 
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
-from hoaflow.addresses import Prefix, format_address, parse_prefix
+from hoaflow.addresses import Prefix, parse_prefix
 from hoaflow.linux import AF_INET6, MAIN_TABLE
 from hoaflow.mobile_access_gateway.checksums import CompleteChecksums
 from hoaflow.mobility import untracked
-from hoaflow.mobility.binding_objects import OWNER, HostRoute, HostRoutes, RouteMaker, summary
+from hoaflow.mobility.binding_objects import OWNER, HostRoute, HostRoutes, RouteMaker
 from hoaflow.mobility.hairpin import ENTRY, EXIT, EXIT_ADDRESS, USUAL_MTU, hairpin
 from hoaflow.mobility.objects import LocalRule, RestoredSetting
+from hoaflow.mobility.set_elements import SetElements, counters, source_prefix, source_shown
 from hoaflow.tunnel import outer_header
-from hoaflow.tunnel.actual_state import ActualState, MissingParent
+from hoaflow.tunnel.actual_state import ActualState
 from hoaflow.tunnel.declaration import Declared
 from hoaflow.tunnel.links import LinkError
 from hoaflow.tunnel.local_decapsulation import DECAPSULATION_TABLE, LOCAL_RULE_PREFERENCE, TUNNEL_RULE_PREFERENCE
-from hoaflow.tunnel.nfnetlink import Count, Element, NftSocket, parsed
+from hoaflow.tunnel.nfnetlink import Count
 from hoaflow.tunnel.nft_table import Table
 from hoaflow.tunnel.objects import FixedNeighbour, Free, IpAddress, Mac, NftTable, Setting, Up, Veth
 from hoaflow.tunnel.routing import Decapsulation, OnlyRoutes, Route, Rule, TunnelSource
@@ -45,7 +46,6 @@ HOLD, HELD = "hoaflow-hold", "hoaflow-held"
 HOLD_MAC, HELD_MAC = "02:68:6f:61:00:03", "02:68:6f:61:00:04"
 HELD_ADDRESS = "fe80::4"
 FAMILY, TABLE, ATTACHED = "ip6", "hoaflow_mag", "attached"
-MAC_OCTETS, PADDED_MAC = 6, 8
 DEFAULT = "::/0"
 
 # A mobile node may send from its own prefixes only (RFC 5213, section 9), and only the anchor into the tunnel. The
@@ -83,71 +83,6 @@ table ip6 hoaflow_mag {{
 """
 
 
-class Sources:
-    """The sources accepted from access links: of each mobile node its MAC address with its prefixes."""
-
-    def __init__(self) -> None:
-        self.wanted: dict[str, bytes] = {}
-        """{prefix: MAC address}"""
-        self._socket = NftSocket()
-
-    def __str__(self) -> str:
-        return "accepted sources of mobile nodes"
-
-    def difference(self, actual: ActualState) -> str | None:
-        """See `Declared`."""
-        if (FAMILY, TABLE) not in actual.tables(None):
-            raise MissingParent(f"nftables table {TABLE} is missing")
-        found = {element for message in self._socket.elements(FAMILY, TABLE, ATTACHED) for element in parsed(message)}
-        wanted = set(self._elements(self.wanted))
-        return summary("accepted sources", [*map(_shown, wanted - found)], [*map(_shown, found - wanted)])
-
-    def make(self) -> None:
-        """See `Declared`."""
-        self._socket.change_elements(FAMILY, TABLE, [(ATTACHED, list(self._elements(self.wanted)), None)])
-
-    def remove(self) -> None:
-        """See `Declared`. They go with the table."""
-        self.wanted.clear()
-
-    def add(self, prefix: str, mac: bytes) -> None:
-        """Accept a source. Raises NftError, OSError."""
-        self.drop(prefix)
-        self.wanted[prefix] = mac
-        self._socket.change_elements(FAMILY, TABLE, [(ATTACHED, list(self._elements({prefix: mac})), [])])
-
-    def drop(self, prefix: str) -> None:
-        """Accept a prefix's source no longer. Raises NftError, OSError."""
-        if (mac := self.wanted.pop(prefix, None)) is not None:
-            self._socket.change_elements(FAMILY, TABLE, [(ATTACHED, [], list(self._elements({prefix: mac})))])
-
-    def counters(self) -> dict[str, Count]:
-        """Return the table's counters by name. Raises NftError."""
-        with NftSocket() as opened:  # a thread of the metrics' server asks
-            return opened.counters(FAMILY, TABLE)
-
-    @property
-    def port(self) -> int:
-        """The netlink port of its changes."""
-        return self._socket.port
-
-    def close(self) -> None:
-        """Close its socket."""
-        self._socket.close()
-
-    @staticmethod
-    def _elements(wanted: dict[str, bytes]) -> Iterator[Element]:
-        for text, mac in wanted.items():
-            prefix = parse_prefix(text)
-            last = int.from_bytes(prefix.packed, "big") | (1 << (prefix.bits - prefix.length)) - 1
-            padded = mac.ljust(PADDED_MAC, b"\0")
-            yield Element(padded + prefix.packed, padded + last.to_bytes(16, "big"))
-
-
-def _shown(element: Element) -> str:
-    return f"{element.key[:MAC_OCTETS].hex(':')} {format_address(element.key[PADDED_MAC:])}"
-
-
 class DataPlane:
     """The kernel's part of an access gateway. `serve` and `hold` are idempotent and raise one of KERNEL_ERRORS."""
 
@@ -155,7 +90,9 @@ class DataPlane:
         """Open sockets. `address` is the Proxy-CoA, `links` are access links, on which the gateway has `link_local`."""
         self._address, self._anchor, self._links, self._link_local = address, anchor, links, link_local
         self._served: dict[str, str] = {}  # prefix → interface
-        self._sources = Sources()
+        self._sources = SetElements(
+            FAMILY, TABLE, ATTACHED, "accepted sources of mobile nodes", source_prefix, source_shown
+        )
         self._routes = RouteMaker(PREFIX_TABLE, OWNER)
 
     def declaration(self) -> list[Declared]:
@@ -203,7 +140,7 @@ class DataPlane:
         """Route a prefix to a link instead of any former one, and accept it as source from this MAC address there."""
         self._served[prefix] = interface
         self._put_routes([prefix])
-        self._sources.add(prefix, mac)
+        self._sources.put(prefix, mac)
 
     def hold(self, prefix: str) -> None:
         """Hold packets for a prefix; fine if they are held already."""
@@ -213,7 +150,7 @@ class DataPlane:
 
     def counters(self) -> dict[str, Count]:
         """Return counters by name: `accepted` and `dropped` tunnel packets, `spoofed` ones of mobile nodes."""
-        return self._sources.counters()
+        return counters(FAMILY, TABLE)
 
     @property
     def ports(self) -> frozenset[int]:

@@ -3,13 +3,11 @@
 
 import time
 from collections.abc import Iterable, Iterator
-from functools import partial
 
 from hoaflow.addresses import parse_prefix
 from hoaflow.logs import Log
 from hoaflow.mobile_access_gateway.access_links import (
     AccessLink,
-    Bound,
     Heard,
     Lost,
     Neighbourhood,
@@ -23,6 +21,7 @@ from hoaflow.mobile_access_gateway.attachments import (
     Forget,
     Forward,
     Hold,
+    Refresh,
     Refused,
     Register,
     Serve,
@@ -33,6 +32,8 @@ from hoaflow.mobile_access_gateway.held_packets import HeldPackets
 from hoaflow.mobile_access_gateway.metrics import GatewayCollector
 from hoaflow.mobile_access_gateway.packet_hold import PacketHold
 from hoaflow.mobile_access_gateway.settings import Settings
+from hoaflow.mobility.access_links import AccessLinks
+from hoaflow.mobility.bound import Bound
 from hoaflow.mobility.hairpin import ENTRY
 from hoaflow.mobility.message_counts import MessageCounts
 from hoaflow.mobility.objects import MainRule, RestoredSetting
@@ -74,10 +75,9 @@ class MobileAccessGateway(Service):
         nodes = settings.common.mobile_nodes
         self._by_mac = {node.link_layer: node for node in nodes.values()}
         self._by_prefix = {first_octets(prefix): node for node in nodes.values() for prefix in node.prefixes}
-        self._attachments = Attachments(settings.lifetime, settings.hold)
+        self._attachments = Attachments(settings.lifetime, settings.hold, group=int(time.time()) & 0xFFFFFFFF)
         self._held = HeldPackets(settings.held_packets)
         self._counts = MessageCounts()
-        self._access: dict[str, AccessLink] = {}
 
     def setup(self) -> None:
         """Prepare the kernel and the sockets, and greet the anchor. Raises one of KERNEL_ERRORS."""
@@ -87,7 +87,7 @@ class MobileAccessGateway(Service):
         self.undo.callback(self._plane.close)
         self._hold = PacketHold(self._held, self._attachment_to, self._counts)
         self.undo.callback(self._hold.close)
-        self.undo.callback(self._close_links)
+        self._access = AccessLinks(self, settings.access_links, AccessLink, self._hear)
         self.declare(self._declaration(), lambda: self._plane.ports)
         self._channel = Channel(settings.address, common.keys, common.window, self._counts)
         self.undo.callback(self._channel.close)
@@ -109,19 +109,18 @@ class MobileAccessGateway(Service):
         """Handle what is due of the attachments, heartbeats and held packets."""
         self._execute(self._attachments.tick(now))
         self._peers.tick(now)
-        if self._hold.redelivery is not None and now >= self._hold.redelivery:
-            self._hold.redeliver()
-        return (*self._peers.next_due(), self._attachments.next_due(), self._hold.redelivery)
+        if self._hold.resending is not None and now >= self._hold.resending:
+            self._hold.resend()
+        return (*self._peers.next_due(), self._attachments.next_due(), self._hold.resending)
 
     def _declaration(self) -> list[Declared]:
-        settings = self._settings
         return [
             RestoredSetting("all.forwarding", "1"),
             MainRule(),
-            OwnAddress(settings.address),
+            OwnAddress(self._settings.address),
             *self._plane.declaration(),
             Bound(HELD, self._bind_hold),
-            *(Bound(link, partial(self._bind_access, link)) for link in settings.access_links),
+            *self._access.declaration(),
         ]
 
     def _bind_hold(self) -> None:
@@ -129,17 +128,6 @@ class MobileAccessGateway(Service):
             self.loop.selector.unregister(self._hold.receiver)
             self._hold.unbind()
         self.listen(self._hold.bind(), self._hold.take)
-
-    def _bind_access(self, interface: str) -> None:
-        if (former := self._access.pop(interface, None)) is not None:
-            self.loop.selector.unregister(former.receiver)
-            former.close()
-        link = self._access[interface] = AccessLink(interface)
-        self.listen(link.receiver, lambda: self._hear(link))
-
-    def _close_links(self) -> None:
-        for link in self._access.values():
-            link.close()
 
     # --- input
 
@@ -188,6 +176,8 @@ class MobileAccessGateway(Service):
         match message:
             case ProxyBindingAcknowledgement():
                 self._counts.acknowledgements[message.status] += 1
+                if not message.identifier and not message.accepted:
+                    LOG.warning("group-refused", status=message.status, action="register one by one")
                 self._execute(self._attachments.acknowledged(message, now))
             case Heartbeat():
                 if self._peers.take(message):
@@ -233,6 +223,8 @@ class MobileAccessGateway(Service):
             match action:
                 case Register(attachment, lifetime, handoff):
                     self._register(attachment, lifetime, int(handoff))
+                case Refresh(sequence, lifetime):
+                    self._refresh(sequence, lifetime)
                 case Serve(attachment):
                     self._serve(attachment)
                 case Advertise(attachment):
@@ -265,7 +257,17 @@ class MobileAccessGateway(Service):
                 access_technology=self._settings.access_technology,
                 link_layer=node.link_layer,
                 timestamp=stamp,
+                group=self._attachments.group,
             )
+        )
+
+    def _refresh(self, sequence: int, lifetime: int) -> None:
+        self._counts.binding_updates += 1
+        stamp = timestamp_of(time.time())
+        self._attachments.refresh_sent(stamp)
+        ends = (self._settings.address, self._settings.anchor)
+        self._channel.send(
+            ProxyBindingUpdate(*ends, sequence, lifetime, timestamp=stamp, group=self._attachments.group)
         )
 
     def _serve(self, attachment: Attachment) -> None:

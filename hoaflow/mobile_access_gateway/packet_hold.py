@@ -15,15 +15,15 @@ from hoaflow.tunnel.spoofing_filter import IPV6_MARK
 
 MULTICAST = 0xFF
 """First octet of a multicast address."""
-REDELIVERY_SECONDS = 0.05
-"""After so long, packets that were held while their mobile node is served are delivered."""
+RESENDING_SECONDS = 0.05
+"""After so long, packets that came although their mobile node is served, or is elsewhere, are sent on."""
 
 
 class PacketHold:
     """The packets that the kernel leads to the hold link.
 
     `attachment_to` returns the attachment of the mobile node with a home network prefix, by the prefix's first 8
-    octets. `redelivery`: when to call `redeliver` (monotonic seconds), None for not at all.
+    octets. `resending`: when to call `resend` (monotonic seconds), None for not at all.
     """
 
     def __init__(
@@ -32,8 +32,8 @@ class PacketHold:
         """Open the sockets to send by. Raises OSError without permission."""
         self._held, self._attachment_to, self._counts = held, attachment_to, counts
         self.receiver: PacketReceiver | None = None
-        self.redelivery: float | None = None
-        self._served: dict[str, Attachment] = {}  # those whose packets are to be delivered once more
+        self.resending: float | None = None
+        self._late: dict[str, Attachment] = {}  # those whose packets are to be sent on then
         # Never bound, so the kernel's rules alone route what is sent, whatever its source.
         self._elsewhere = _opened(0)
         self._to_links = _opened(IPV6_MARK)
@@ -50,20 +50,19 @@ class PacketHold:
         self.receiver = None
 
     def take(self) -> None:
-        """Hold what has come to the hold link, or send it elsewhere at once if its mobile node is there."""
+        """Hold what has come to the hold link; what need not wait for its mobile node is sent on soon."""
         for packet in self.receiver.packets() if self.receiver is not None else ():
             known = self._attachment_to(packet[DESTINATION])
             if known is None or known.state is State.LEAVING:
                 if packet[24] != MULTICAST:  # the kernel's own, on every link
                     self._counts.drop("not_attached", "to %s", IPv6Address(packet[24:40]))
-            elif known.state is State.FORWARDING:
-                self._send([packet], self._elsewhere)
-            else:
-                self._held.hold(packet)
-                if known.state is State.SERVED:
-                    # It came in just before the route to the link was there, or just after the link went down.
-                    self._served[known.node.identifier] = known
-                    self.redelivery = self.redelivery or time.monotonic() + REDELIVERY_SECONDS
+                continue
+            self._held.hold(packet)
+            # If it is served, the packet came just before the route to the link was there, or just after the link went
+            # down. If it is elsewhere, not all routers know yet: sent on at once, the packet could be back at once.
+            if known.state in (State.SERVED, State.FORWARDING):
+                self._late[known.node.identifier] = known
+                self.resending = self.resending or time.monotonic() + RESENDING_SECONDS
 
     def deliver(self, attachment: Attachment) -> int:
         """Send what is held for a mobile node to its link; return how many packets that were."""
@@ -78,14 +77,16 @@ class PacketHold:
         """Drop what is held for a mobile node; return how many packets that were."""
         return len(self._taken(attachment))
 
-    def redeliver(self) -> None:
-        """Deliver what was held while its mobile node was served, if it still is."""
-        self.redelivery, served = None, self._served
-        self._served = {}
-        for each in served.values():
+    def resend(self) -> None:
+        """Send on what came for mobile nodes that are served, or elsewhere, if they still are."""
+        self.resending, late = None, self._late
+        self._late = {}
+        for each in late.values():
             known = self._attachment_to(first_octets(each.node.prefixes[0]))
             if known is not None and known.state is State.SERVED:
                 self._send(self._taken(known), self._to_links)
+            elif known is not None and known.state is State.FORWARDING:
+                self.forward(known)
 
     def close(self) -> None:
         """Close the sockets."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from hoaflow.arguments import ipv6_address, seconds, whole_seconds
 from hoaflow.mobility.messages import LIFETIME_UNIT, MAX_LIFETIME
-from hoaflow.mobility.settings import SettingsError
+from hoaflow.mobility.settings import SettingsError, add_access_links
 from hoaflow.pmipv6.settings import (
     DEFAULT_LINK_LOCAL,
     FILES,
@@ -70,13 +70,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--local-mobility-anchor", required=True, type=ipv6_address, metavar="ADDRESS", help="the anchor's address"
     )
-    options.add_argument(
-        "--access-link",
-        required=True,
-        action="append",
-        metavar="IFACE",
-        help="an interface to mobile nodes; repeatable",
-    )
+    add_access_links(options)
     options.add_argument(
         "--link-local",
         type=link_local_address,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Represent the messages between access gateway and anchor without their wire format (RFC 5213, 5846, 5847).
+"""Represent the messages between access gateway and anchor without their wire format (RFC 5213, 5846, 5847, 6602).
 
 Addresses and prefixes are RFC 5952 strings, lifetimes seconds. A timestamp is the option's value: 1/65536 s since 1970.
 """
@@ -31,6 +31,7 @@ class Status(IntEnum):
     MISSING_IDENTIFIER = 160
     MISSING_HANDOFF_INDICATOR = 161
     MISSING_ACCESS_TECHNOLOGY_TYPE = 162
+    INVALID_MOBILE_NODE_GROUP_IDENTIFIER = 175
 
 
 class Handoff(IntEnum):
@@ -62,7 +63,10 @@ class RevocationStatus(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class ProxyBindingUpdate:
-    """A Proxy Binding Update from `source`, the Proxy-CoA. None and empty are what it lacks."""
+    """A Proxy Binding Update from `source`, the Proxy-CoA. None and empty are what it lacks.
+
+    `group`: that of the binding (flag B, RFC 6602); without an identifier, the one that the update is for.
+    """
 
     source: str
     destination: str
@@ -75,6 +79,7 @@ class ProxyBindingUpdate:
     link_layer: bytes = b""
     link_local: str | None = None
     timestamp: int | None = None
+    group: int | None = None
     authentication: MnHaAuthentication | None = None
 
 
@@ -94,6 +99,7 @@ class ProxyBindingAcknowledgement:
     link_layer: bytes = b""
     link_local: str | None = None
     timestamp: int | None = None
+    group: int | None = None
     authentication: MnHaAuthentication | None = None
 
     @property

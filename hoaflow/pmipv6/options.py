@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Add to scapy the mobility options and messages of Proxy Mobile IPv6 (RFC 5213, RFC 5846, RFC 5847).
+"""Add to scapy the mobility options and messages of Proxy Mobile IPv6 (RFC 5213, 5846, 5847, 6602).
 
 scapy 2.8 knows options up to 16 and messages up to 10. Importing this module has its Binding Updates and
 Acknowledgements dissect these options, too.
@@ -29,7 +29,10 @@ from scapy.layers.inet6 import (
 
 HOME_NETWORK_PREFIX, HANDOFF_INDICATOR, ACCESS_TECHNOLOGY_TYPE, LINK_LAYER_IDENTIFIER = 22, 23, 24, 25
 LINK_LOCAL_ADDRESS, TIMESTAMP, RESTART_COUNTER = 26, 27, 28
+MOBILE_NODE_GROUP_IDENTIFIER = 50
 HEARTBEAT, BINDING_REVOCATION = 13, 16
+BULK_GROUP = 1
+"""Subtype of a group that one Proxy Binding Update extends or ends (RFC 6602, section 4.3)."""
 
 
 class HomeNetworkPrefixOption(_MIP6OptAlign):
@@ -109,6 +112,20 @@ class RestartCounterOption(_MIP6OptAlign):
     x, y = 4, 2
 
 
+class GroupIdentifierOption(_MIP6OptAlign):
+    """RFC 6602, section 4.3."""
+
+    name = "PMIPv6 Option - Mobile Node Group Identifier"
+    fields_desc = [
+        ByteField("otype", MOBILE_NODE_GROUP_IDENTIFIER),
+        ByteField("olen", 6),
+        ByteField("subtype", BULK_GROUP),
+        ByteField("reserved", 0),
+        IntField("group", 0),
+    ]
+    x, y = 4, 0
+
+
 class HeartbeatHeader(_MobilityHeader):
     """RFC 5847, section 3.3."""
 
@@ -157,6 +174,7 @@ LENGTHS = {
     LINK_LOCAL_ADDRESS: 16,
     TIMESTAMP: 8,
     RESTART_COUNTER: 4,
+    MOBILE_NODE_GROUP_IDENTIFIER: 6,
 }
 """Lengths of the options that have a fixed one, in octets."""
 
@@ -169,5 +187,6 @@ moboptcls.update(
         LINK_LOCAL_ADDRESS: LinkLocalAddressOption,
         TIMESTAMP: TimestampOption,
         RESTART_COUNTER: RestartCounterOption,
+        MOBILE_NODE_GROUP_IDENTIFIER: GroupIdentifierOption,
     }
 )

@@ -31,6 +31,8 @@ from hoaflow.pmipv6.mobile_nodes import MOST_PREFIXES
 
 # Bits of scapy's FlagsField.
 _ACKNOWLEDGE, _PROXY_UPDATE, _PROXY_ACKNOWLEDGEMENT = 0x40, 0x01, 0x01
+# Flag B, among what scapy calls reserved (RFC 6602, sections 4.1 and 4.2).
+_BULK_UPDATE, _BULK_ACKNOWLEDGEMENT = 0x40, 0x08
 _INDICATION, _ACKNOWLEDGEMENT = 1, 2
 _NAI = 1
 
@@ -66,6 +68,7 @@ def _header(message: Message, last: list[Packet]) -> Packet:
                 cksum=0,
                 seq=message.sequence,
                 flags=_ACKNOWLEDGE | _PROXY_UPDATE,
+                reserved=0 if message.group is None else _BULK_UPDATE,
                 mhtime=message.lifetime // LIFETIME_UNIT,
                 options=[*_registration_options(message), *last],
             )
@@ -74,7 +77,7 @@ def _header(message: Message, last: list[Packet]) -> Packet:
                 cksum=0,
                 status=message.status,
                 flags=_PROXY_ACKNOWLEDGEMENT,
-                res2=0,
+                res2=0 if message.group is None else _BULK_ACKNOWLEDGEMENT,
                 seq=message.sequence,
                 mhtime=message.lifetime // LIFETIME_UNIT,
                 options=[*_registration_options(message), *last],
@@ -127,7 +130,8 @@ def _registration_options(message: ProxyBindingUpdate | ProxyBindingAcknowledgem
         found.append(layers.LinkLayerIdentifierOption(identifier=message.link_layer))
     if message.link_local is not None:
         found.append(layers.LinkLocalAddressOption(address=message.link_local))
-    return [*found, *_timestamp(message.timestamp)]
+    found += _timestamp(message.timestamp)
+    return found if message.group is None else [*found, layers.GroupIdentifierOption(group=message.group)]
 
 
 def _identifier(identifier: str) -> list[Packet]:
@@ -152,6 +156,7 @@ def _read_update(packet: MobilityPacket) -> ProxyBindingUpdate | None:
         destination=packet.destination,
         sequence=header.seq,
         lifetime=header.mhtime * LIFETIME_UNIT,
+        group=_read_group(header) if int(header.reserved) & _BULK_UPDATE else None,
         authentication=wire.authentication(header, packet.payload),
         **_registration(header),
     )
@@ -167,6 +172,7 @@ def _read_acknowledgement(packet: MobilityPacket) -> ProxyBindingAcknowledgement
         sequence=header.seq,
         status=header.status,
         lifetime=header.mhtime * LIFETIME_UNIT,
+        group=_read_group(header) if int(header.res2) & _BULK_ACKNOWLEDGEMENT else None,
         authentication=wire.authentication(header, packet.payload),
         **_registration(header),
     )
@@ -262,6 +268,11 @@ def _read_identifier(header: Any) -> str:
 def _read_timestamp(header: Any) -> int | None:
     option = _first(header, layers.TimestampOption)
     return None if option is None else int(option.timestamp)
+
+
+def _read_group(header: Any) -> int | None:
+    option = _first(header, layers.GroupIdentifierOption)
+    return None if option is None or option.subtype != layers.BULK_GROUP else int(option.group)
 
 
 def _first(header: Any, layer: type[Packet]) -> Any:

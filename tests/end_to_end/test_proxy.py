@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.datapath import BACKEND, DATAPATH
 from tests.support.ping import echo
 from tests.support.waiting import wait_for
 from topologies import addresses as at
@@ -20,8 +21,8 @@ SPOOF = Path(__file__).parents[2] / "topologies/spoof.py"
 
 @pytest.fixture
 def deployment(tmp_path: Path) -> Iterator[ProxyDeployment]:
-    with Testbed(ProxyTopo(), tmp_path / "logs") as bed:
-        yield ProxyDeployment(bed, lease=20)  # seconds: with less, a busy machine may let it lapse
+    with Testbed(ProxyTopo(datapath=DATAPATH), tmp_path / "logs") as bed:
+        yield ProxyDeployment(bed, lease=60)  # seconds: with less, a busy machine may let it lapse
         assert not bed.errors()
 
 
@@ -55,7 +56,7 @@ def test_a_prefix_goes_straight_to_its_gateway(deployment: ProxyDeployment) -> N
     load = AnchorLoad(bed, deployment.anchor, deployment.home)
     assert (answered(deployment), load.packets()) == (5, 10)
 
-    deployment.start_offload()
+    assert {backend.name for backend in deployment.start_offload().values()} == {BACKEND}
     wait_for("traffic goes direct on link 2", lambda: goes_direct(deployment, 2))
     before = load.packets()
     assert (answered(deployment), load.packets() - before) == (5, 0)

@@ -18,11 +18,12 @@ from hoaflow.local_mobility_anchor.cache import (
 )
 from hoaflow.pmipv6.messages import ProxyBindingUpdate, Status, timestamp_of
 from hoaflow.pmipv6.mobile_nodes import MobileNode
-from tests.support.proxy_mobility import LMA, MAG_1, MAG_2, MOBILE_NODE, OTHER_PREFIX, PREFIX
+from tests.support.proxy_mobility import LMA, MAG_1, MAG_2, MOBILE_NODE, OTHER_NODE, OTHER_PREFIX, PREFIX
 
 CLOCK = 1_800_000_000.0
 LINK_LAYER = bytes.fromhex("020000000a01")
 NODE = MobileNode(MOBILE_NODE, (PREFIX, OTHER_PREFIX), LINK_LAYER)
+OTHER = MobileNode(OTHER_NODE, ("2001:db8:f1:9::/64",), LINK_LAYER)
 UPDATE = ProxyBindingUpdate(
     MAG_1,
     LMA,
@@ -37,6 +38,9 @@ UPDATE = ProxyBindingUpdate(
 )
 
 
+GROUPED, OTHER_GROUPED = replace(UPDATE, group=7), replace(UPDATE, group=7, identifier=OTHER_NODE)
+GROUP = ProxyBindingUpdate(MAG_1, LMA, sequence=9, lifetime=600, group=7)
+
 # What is due is late by such a fraction of a second at the most.
 STEP = 0.125
 
@@ -45,7 +49,7 @@ class Anchor:
     """A cache with a clock that runs with its time; each update is stamped when it is sent."""
 
     def __init__(self) -> None:
-        self.cache = BindingCache(Policy(LMA, {MOBILE_NODE: NODE}, 100, 0.3, "fe80::1"))
+        self.cache = BindingCache(Policy(LMA, {MOBILE_NODE: NODE, OTHER_NODE: OTHER}, 100, 0.3, "fe80::1"))
         self.now = 0.0
 
     def update(self, update: ProxyBindingUpdate = UPDATE, stamped: bool = True) -> list[Action]:
@@ -223,6 +227,75 @@ def test_a_gateway_ends_all_that_it_had_registered_when_it_said_so(anchor: Ancho
     anchor.removed()
     anchor.update()
     (remove,) = anchor.cache.gateway_revoked(MAG_1, None, anchor.now)
+    assert isinstance(remove, Remove)
+
+
+def left(anchor: Anchor) -> dict[str, float]:
+    """Return how long registrations last, by mobile node."""
+    return {each.node.identifier: each.due - anchor.now for each in anchor.cache if each.state is State.REGISTERED}
+
+
+def test_one_update_extends_a_group_and_touches_nothing_in_the_kernel(anchor: Anchor) -> None:
+    anchor.update(GROUPED)
+    anchor.update(OTHER_GROUPED)
+    anchor.wait(50.0)
+    (only,) = anchor.update(GROUP)
+    assert isinstance(only, Acknowledge)
+    assert (only.status, only.lifetime) == (Status.ACCEPTED, 100)
+    assert left(anchor) == {MOBILE_NODE: 100, OTHER_NODE: 100}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(OTHER_GROUPED, source=MAG_2),
+        replace(OTHER_GROUPED, group=8),
+        replace(OTHER_GROUPED, group=None),
+    ],
+)
+def test_a_groups_update_is_not_for_others(anchor: Anchor, other: ProxyBindingUpdate) -> None:
+    for lifetime, expected in ((600, {MOBILE_NODE: 100, OTHER_NODE: 75 - STEP}), (0, {OTHER_NODE: 50 - 2 * STEP})):
+        anchor.update(GROUPED)
+        if lifetime:
+            anchor.update(other)
+        anchor.wait(25.0 - STEP)
+        assert statuses(anchor.update(replace(GROUP, lifetime=lifetime))) == [Status.ACCEPTED]
+        assert left(anchor) == pytest.approx(expected, abs=STEP)
+
+
+def test_a_groups_update_is_not_for_what_was_registered_after_it_was_sent(anchor: Anchor) -> None:
+    anchor.update(GROUPED)
+    sent = replace(GROUP, lifetime=0, timestamp=timestamp_of(CLOCK + anchor.now + STEP / 2))
+    anchor.update(OTHER_GROUPED)
+    assert statuses(anchor.update(sent, stamped=False)) == [Status.ACCEPTED]
+    assert left(anchor).keys() == {OTHER_NODE}
+
+
+def test_one_update_ends_a_group_and_its_entries_are_kept_for_a_while(anchor: Anchor) -> None:
+    anchor.update(GROUPED)
+    anchor.update(OTHER_GROUPED)
+    *removes, acknowledge = anchor.update(replace(GROUP, lifetime=0))
+    assert [(type(each), each.binding.node) for each in removes if isinstance(each, Remove)] == [
+        (Remove, NODE),
+        (Remove, OTHER),
+    ]
+    assert isinstance(acknowledge, Acknowledge)
+    assert [binding.state for binding in anchor.cache] == [State.DEREGISTERED] * 2
+
+
+def test_an_unknown_group_is_refused(anchor: Anchor) -> None:
+    anchor.update()
+    assert statuses(anchor.update(GROUP)) == [Status.INVALID_MOBILE_NODE_GROUP_IDENTIFIER]
+    late = replace(GROUP, timestamp=timestamp_of(CLOCK - 1))
+    assert statuses(anchor.update(late, stamped=False)) == [Status.TIMESTAMP_MISMATCH]
+
+
+def test_a_group_that_was_extended_still_ends_with_its_gateway(anchor: Anchor) -> None:
+    """What a gateway had registered before it was last seen is gone when it restarts, whatever it extended since."""
+    anchor.update(GROUPED)
+    anchor.wait(10.0)
+    anchor.update(GROUP)
+    (remove,) = anchor.cache.gateway_restarted(MAG_1, seen=5.0, now=anchor.now)
     assert isinstance(remove, Remove)
 
 

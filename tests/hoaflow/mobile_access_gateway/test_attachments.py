@@ -8,11 +8,13 @@ import pytest
 
 from hoaflow.mobile_access_gateway.attachments import (
     DEREGISTRATIONS,
+    GROUP_ATTEMPTS,
     Action,
     Advertise,
     Attachments,
     Forget,
     Forward,
+    Refresh,
     Refused,
     Register,
     Serve,
@@ -20,17 +22,18 @@ from hoaflow.mobile_access_gateway.attachments import (
 )
 from hoaflow.pmipv6.messages import ProxyBindingAcknowledgement, Status
 from hoaflow.pmipv6.mobile_nodes import MobileNode
-from tests.support.proxy_mobility import LMA, MAG_1, MOBILE_NODE, PREFIX
+from tests.support.proxy_mobility import LMA, MAG_1, MOBILE_NODE, OTHER_NODE, OTHER_PREFIX, PREFIX
 
 NODE = MobileNode(MOBILE_NODE, (PREFIX,), bytes.fromhex("020000000a01"))
-HOLD, LIFETIME = 2.0, 100
+OTHER = MobileNode(OTHER_NODE, (OTHER_PREFIX,), bytes.fromhex("020000000a02"))
+HOLD, LIFETIME, GROUP = 2.0, 100, 7
 
 
 class Gateway:
     """Attachments, and an anchor that accepts what it is told to."""
 
     def __init__(self) -> None:
-        self.attachments = Attachments(LIFETIME, HOLD)
+        self.attachments = Attachments(LIFETIME, HOLD, GROUP)
         self.now = 0.0
 
     def come(self, link: str = "a0", link_local: str | None = "fe80::a", solicited: bool = True) -> list[Action]:
@@ -47,7 +50,9 @@ class Gateway:
         """Stamp updates by their sequence numbers."""
         for action in actions:
             if isinstance(action, Register):
-                self.attachments.sent(MOBILE_NODE, action.attachment.sequence)
+                self.attachments.sent(action.attachment.node.identifier, action.attachment.sequence)
+            if isinstance(action, Refresh):
+                self.attachments.refresh_sent(action.sequence)
         return actions
 
     def answer(
@@ -259,3 +264,96 @@ def test_a_neighbour_that_is_served_is_advertised_to_only_once_it_tells_its_addr
     assert isinstance(advertise, Advertise)
     assert advertise.attachment.link_local == "fe80::a"  # by which its loss is noticed
     assert not gateway.come(link_local="fe80::a", solicited=False)
+
+
+def answer_each(gateway: Gateway, actions: Sequence[Action], group: int | None = GROUP) -> list[str]:
+    """Accept what was registered, as members of a group; return the kinds of what is done then."""
+    done: list[Action] = []
+    for sent in actions:
+        if isinstance(sent, Register):
+            node, sequence = sent.attachment.node, sent.attachment.sequence
+            message = ProxyBindingAcknowledgement(
+                LMA, MAG_1, sequence, 0, 60, node.identifier, node.prefixes, timestamp=sequence, group=group
+            )
+            done += gateway.attachments.acknowledged(message, gateway.now)
+    return kinds(done)
+
+
+def answer_group(
+    gateway: Gateway, sequence: int, status: int = 0, stamp: int | None = None, group: int = GROUP
+) -> None:
+    """Answer the group's update."""
+    stamp = sequence if stamp is None else stamp
+    message = ProxyBindingAcknowledgement(LMA, MAG_1, sequence, status, 60, timestamp=stamp, group=group)
+    assert not gateway.attachments.acknowledged(message, gateway.now)
+
+
+@pytest.fixture
+def group(gateway: Gateway) -> Gateway:
+    """Serve two mobile nodes; the second came 10 s after the first."""
+    answer_each(gateway, gateway.come())
+    gateway.now += 10
+    other = gateway.attachments.attached(OTHER, "a1", "fe80::b", gateway.now, True)
+    assert isinstance(other[0], Register)
+    gateway.attachments.sent(OTHER_NODE, other[0].attachment.sequence)
+    assert answer_each(gateway, other) == ["Serve"]
+    return gateway
+
+
+def refreshed(gateway: Gateway, seconds: float) -> int:
+    """Wait until the group is refreshed; return the update's sequence number."""
+    (refresh,) = gateway.wait(seconds)
+    assert isinstance(refresh, Refresh)
+    assert refresh.lifetime == LIFETIME
+    return refresh.sequence
+
+
+def test_one_update_refreshes_all_who_are_told_then(group: Gateway) -> None:
+    sequence = refreshed(group, 20)
+    assert not group.wait(0.5)  # it may still be answered
+    answer_group(group, sequence)
+    assert kinds(group.wait(0.5)) == ["Advertise", "Advertise"]
+    assert not group.wait(29)
+    answer_group(group, refreshed(group, 1))
+    assert kinds(group.wait(0.5)) == ["Advertise", "Advertise"]
+    assert not group.wait(29), "both were extended"
+
+
+@pytest.mark.parametrize(("off", "stamp", "other"), [(1, None, 7), (0, 0, 7), (0, None, 8)])
+def test_only_the_answer_to_the_groups_last_update_counts(
+    group: Gateway, off: int, stamp: int | None, other: int
+) -> None:
+    sequence = refreshed(group, 20)
+    answer_group(group, sequence + off, stamp=stamp, group=other)
+    refreshed(group, 1)  # it is not answered
+
+
+def test_where_the_group_is_refused_each_is_registered_by_itself(group: Gateway) -> None:
+    answer_group(group, refreshed(group, 20), status=175)
+    single = group.wait(0)
+    assert kinds(single) == ["Register", "Register"]
+    assert answer_each(group, single) == ["Advertise", "Advertise"]
+    refreshed(group, 30)
+
+
+def test_where_the_groups_update_is_not_answered_each_is_registered_by_itself(group: Gateway) -> None:
+    for attempt in range(GROUP_ATTEMPTS):
+        refreshed(group, 1 if attempt else 20)
+    assert kinds(group.wait(1)) == ["Register"]
+    while group.now < 40:
+        group.wait(0.5)
+    assert {each.attempts for each in group.attachments} >= {1}
+
+
+def test_an_anchor_that_grants_no_group_is_asked_for_each(gateway: Gateway) -> None:
+    answer_each(gateway, gateway.come(), group=None)
+    assert kinds(gateway.wait(30)) == ["Register"]
+
+
+def test_a_member_of_the_group_is_deregistered_until_that_is_answered(group: Gateway) -> None:
+    """The group is refreshed, so no lifetime would end it."""
+    group.leave()
+    sent: list[Action] = []
+    for _ in range(20):
+        sent += [each for each in group.wait(8) if isinstance(each, Register) and not each.lifetime]
+    assert len(sent) > DEREGISTRATIONS

@@ -47,6 +47,7 @@ registrations = {
     "link_layer": st.binary(max_size=8),
     "link_local": st.sampled_from([None, "::", "fe80::1"]),
     "timestamp": timestamps,
+    "group": st.none() | octets32,
 }
 messages = st.one_of(
     st.builds(ProxyBindingUpdate, *map(st.just, ENDS), **registrations),
@@ -190,6 +191,23 @@ def test_the_flags_of_a_revocation() -> None:
     for everything, flags in ((False, 0x80), (True, 0xA0)):
         header = built(Revocation(*ENDS, 7, 128, everything=everything))
         assert header[6:12] == bytes([1, 128, 0, 7, flags, 0])
+
+
+def test_flag_b_comes_with_the_group() -> None:
+    """RFC 6602, sections 4.1 to 4.3."""
+    option, padding = bytes([50, 6, 1, 0, 0, 0, 1, 2]), bytes([1, 2, 0, 0])
+    updated = built(ProxyBindingUpdate(*ENDS, 7, 60, group=0x102))
+    assert updated[6:] == bytes([0, 7, 0x82, 0x40, 0, 15]) + option + padding
+    assert built(ProxyBindingUpdate(*ENDS, 7, 60))[6:] == bytes([0, 7, 0x82, 0, 0, 15]) + padding
+    acknowledged = built(ProxyBindingAcknowledgement(*ENDS, 7, 175, 60, group=0x102))
+    assert acknowledged[6:] == bytes([175, 0x28, 0, 7, 0, 15]) + option + padding
+    # Without the flag, or of another subtype, an option is of no group.
+    for at, octet in ((9, 0), (14, 2)):
+        changed = bytearray(built(ProxyBindingUpdate(*ENDS, 7, 60, group=0x102)))
+        changed[at] = octet
+        update = parse(MobilityPacket(*ENDS, None, None, 135, bytes(changed)))
+        assert isinstance(update, ProxyBindingUpdate)
+        assert update.group is None
 
 
 @pytest.mark.parametrize("length", [0, 64, 128])
