@@ -4,11 +4,11 @@
 import sys
 
 from hoaflow import logs
-from hoaflow.home_agent.agent import HomeAgent, Settings
+from hoaflow.home_agent.agent import HomeAgent
 from hoaflow.home_agent.journal import JournalError
 from hoaflow.home_agent.pods.pod import Pod
 from hoaflow.home_agent.prefix_table import PrefixTableError
-from hoaflow.home_agent.settings import MIPV4, check, check_mipv4, parser
+from hoaflow.home_agent.settings import MIPV4, Settings, check, check_mipv4, parser
 from hoaflow.mobile_ipv4.agent import HomeAgent as MobileIpv4HomeAgent
 from hoaflow.mobile_ipv4.agent import Settings as MobileIpv4Settings
 from hoaflow.mobility.authentication import KeyFileError

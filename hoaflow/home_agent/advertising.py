@@ -71,7 +71,7 @@ def home_agent_advertisement(
         router_lifetime=advertising.lifetime if advertising.default_router else 0,
         prefixes=(home_prefix_information(advertising, policy),),
         home_agent=True,
-        information=HomeAgentInformation(preference, advertising.lifetime),
+        information=HomeAgentInformation(preference, advertising.lifetime, bool(policy.mobile_networks)),
     )
 
 

@@ -5,12 +5,8 @@ import socket
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, closing
-from dataclasses import dataclass
-from ipaddress import IPv4Interface, IPv6Address
-from pathlib import Path
+from ipaddress import IPv6Address
 
-from hoaflow.home_agent.advertising import Advertising
 from hoaflow.home_agent.cache import (
     Acknowledge,
     Action,
@@ -18,7 +14,6 @@ from hoaflow.home_agent.cache import (
     BindingCache,
     Discard,
     Install,
-    Policy,
     Remove,
     StartDad,
     State,
@@ -26,15 +21,15 @@ from hoaflow.home_agent.cache import (
 )
 from hoaflow.home_agent.declaration import declaration
 from hoaflow.home_agent.discovery import Discovery
-from hoaflow.home_agent.draining import Draining, Undefended
-from hoaflow.home_agent.home_link import HomeLink
+from hoaflow.home_agent.draining import Draining
 from hoaflow.home_agent.ipv4_home_link import Ipv4HomeLink
-from hoaflow.home_agent.mobile_networks import MobileNetworks
+from hoaflow.home_agent.leftovers import remove_unserved
+from hoaflow.home_agent.parts import open_parts
 from hoaflow.home_agent.persistence import Persistence
-from hoaflow.home_agent.pods.keys import Shared
-from hoaflow.home_agent.pods.serving import Gate, Serving, remove_gate
+from hoaflow.home_agent.pods.serving import Serving
 from hoaflow.home_agent.pods.shared_cache import SharedCache
 from hoaflow.home_agent.replies import Replies
+from hoaflow.home_agent.settings import Settings
 from hoaflow.home_agent.terminal import render
 from hoaflow.logs import Log
 from hoaflow.mobility import wire
@@ -47,8 +42,7 @@ from hoaflow.mobility.packet_io import PacketReceiver, addressed_to
 from hoaflow.mobility.service import Service
 from hoaflow.mobility.terminal_server import Listing
 from hoaflow.mobility.tunnel_counters import TunnelCounters
-from hoaflow.mobility.tunnels import KERNEL_ERRORS, Tunnels
-from hoaflow.tunnel.declaration import tear_down
+from hoaflow.mobility.tunnels import KERNEL_ERRORS
 
 RESTORE_SECONDS = 0.02
 """Seconds that messages wait while restored bindings are put into the kernel, after a restart."""
@@ -57,23 +51,6 @@ ANSWERED_TYPES = (HOME_TEST_INIT, CARE_OF_TEST_INIT)
 LAST_KNOWN_TYPE = 7
 
 LOG = Log("home-agent")
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """The command line's settings, already checked by `hoaflow.home_agent.settings`.
-
-    `ipv4`: the home agent's IPv4 address on the home link, with the length of the prefix, if it serves IPv4.
-    """
-
-    policy: Policy
-    home_link: str
-    console: tuple[str, int] | None
-    journal: Path | None
-    shared: Shared | None
-    metrics: tuple[str, int] | None
-    advertising: Advertising | None
-    ipv4: IPv4Interface | None = None
 
 
 class HomeAgent(Service):
@@ -100,24 +77,13 @@ class HomeAgent(Service):
 
     def setup(self) -> None:
         """Prepare the kernel and the sockets, and restore saved bindings. Raises one of KERNEL_ERRORS."""
-        settings = self._settings
-        address = settings.policy.home_agent
+        settings, policy = self._settings, self._settings.policy
+        address = policy.home_agent
         self.lock()
-        self._tunnels = Tunnels(address, ipv4=settings.ipv4 is not None)
-        self.undo.callback(self._tunnels.close)
-        self._home_link = HomeLink(settings.home_link, address)
-        self.undo.callback(self._home_link.close)
-        if settings.ipv4 is not None:
-            self._ipv4 = Ipv4HomeLink(settings.home_link, settings.ipv4, self._tunnels)
-            self.undo.callback(self._ipv4.close)
-        policy = settings.policy
-        self._networks = MobileNetworks(policy.mobile_networks, settings.home_link, self._tunnels)
-        counters = TunnelCounters(address) if settings.metrics is not None else None
-        gate = None
-        if self._shared is None:
-            remove_gate()
-        else:
-            gate = Gate(settings.home_link, self._home_link.own_addresses())
+        parts = open_parts(settings, self.undo)
+        self._tunnels, self._home_link = parts.tunnels, parts.home_link
+        self._networks, self._ipv4 = parts.networks, parts.ipv4
+        remove_unserved(settings, parts)
         if settings.advertising is not None:
             self._discovery = Discovery(
                 settings.advertising,
@@ -129,21 +95,9 @@ class HomeAgent(Service):
                 lambda: len(self._cache),
             )
             self.undo.callback(self._discovery.close)
-        undefended = Undefended(self._home_link, address)
-        wanted = declaration(
-            policy,
-            self._tunnels,
-            self._home_link,
-            self._networks,
-            counters,
-            self._rebind,
-            undefended,
-            gate,
-            self._discovery,
-            self._ipv4,
-        )
-        self.declare(wanted, lambda: self._tunnels.ports)
+        self.declare(declaration(policy, parts, self._rebind, self._discovery), lambda: self._tunnels.ports)
         if self._discovery is not None:
+            undefended = parts.undefended
             self._draining = Draining(policy, self._cache, undefended, self._discovery, self._replies, self.upkeep)
         # Never read (see Guard), but /proc/net/raw6 then shows that somebody receives Mobility Headers here.
         listener = socket.socket(socket.AF_INET6, socket.SOCK_RAW, wire.MOBILITY_HEADER)
@@ -159,12 +113,12 @@ class HomeAgent(Service):
             if self._discovery is not None:
                 listings["hal"] = self._discovery.render
             self.open_console(settings.console, listings, {"drain": self._drain})
-        if settings.metrics is not None and counters is not None:
-            self.serve_metrics(settings.metrics, self._collector(counters))
+        if settings.metrics is not None and parts.counters is not None:
+            self.serve_metrics(settings.metrics, self._collector(parts.counters))
         # They go into the kernel from the loop, so that no message waits for all of them.
         self._to_install += self._persistence.restore(self._cache)
-        if self._shared is not None and gate is not None:
-            self._serving = Serving(self._shared.ownership, gate, self._home_link, self.upkeep)
+        if self._shared is not None and parts.gate is not None:
+            self._serving = Serving(self._shared.ownership, parts.gate, self._home_link, self.upkeep)
             self.undo.callback(self._serving.close)
 
     def run(self) -> None:
@@ -399,15 +353,3 @@ class HomeAgent(Service):
             render(b, home_agent, self._settings.home_link, self._tunnels.device(b.home_address), now, verbose, fancy)
             for b in self._cache
         )
-
-
-def remove_leftovers(settings: Settings) -> None:
-    """Remove from the kernel what a home agent left that was killed. Raises one of KERNEL_ERRORS."""
-    policy = settings.policy
-    with ExitStack() as opened:
-        tunnels = opened.enter_context(closing(Tunnels(policy.home_agent)))
-        home_link = opened.enter_context(closing(HomeLink(settings.home_link, policy.home_agent)))
-        networks = MobileNetworks(policy.mobile_networks, settings.home_link, tunnels)
-        undefended, gate = Undefended(home_link, policy.home_agent), Gate(settings.home_link, ())
-        left = declaration(policy, tunnels, home_link, networks, None, lambda: None, undefended, gate)
-        tear_down(left, lambda removed: LOG.debug("leftover", removed=removed))

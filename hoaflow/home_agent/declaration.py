@@ -5,18 +5,13 @@ from collections.abc import Callable
 
 from hoaflow.home_agent.cache import Policy
 from hoaflow.home_agent.discovery import Discovery
-from hoaflow.home_agent.draining import Undefended
-from hoaflow.home_agent.home_link import AnnouncedMac, Bound, HomeLink, LinkLocalAddress
-from hoaflow.home_agent.ipv4_home_link import Ipv4HomeLink
-from hoaflow.home_agent.mobile_networks import MobileNetworks
-from hoaflow.home_agent.pods.serving import Gate
+from hoaflow.home_agent.home_link import AnnouncedMac, Bound, LinkLocalAddress
+from hoaflow.home_agent.parts import Parts
 from hoaflow.mobility.binding_objects import ProxyEntries
 from hoaflow.mobility.home_links import OwnAddress, Up
 from hoaflow.mobility.objects import MainRule, RestoredSetting
 from hoaflow.mobility.packet_io import Guard, home_address_option_for, mobility_header_for
-from hoaflow.mobility.routes import LINK_LOCAL, OnLinkRoute
-from hoaflow.mobility.tunnel_counters import TunnelCounters
-from hoaflow.mobility.tunnels import Tunnels
+from hoaflow.mobility.routes import LINK_LOCAL, OnLinkRoute, UnreachablePrefixes
 from hoaflow.tunnel.declaration import Declared
 from hoaflow.tunnel.nft_table import Table
 from hoaflow.tunnel.objects import NftTable
@@ -25,41 +20,28 @@ GUARD_TABLE = "hoaflow_ha"
 
 
 def declaration(
-    policy: Policy,
-    tunnels: Tunnels,
-    home_link: HomeLink,
-    networks: MobileNetworks,
-    counted: TunnelCounters | None,
-    rebind: Callable[[], None],
-    undefended: Undefended,
-    gate: Gate | None = None,
-    discovery: Discovery | None = None,
-    ipv4: Ipv4HomeLink | None = None,
+    policy: Policy, parts: Parts, rebind: Callable[[], None], discovery: Discovery | None = None
 ) -> list[Declared]:
     """Return the declared objects in the order in which they are made.
 
     The home link comes late, so that the rest is mended while it is down. Routes to care-of addresses, which nothing
     here can mend, come last.
 
-    `counted` counts the tunnels' load, if anything does. `rebind` moves our sockets to a new home link.
-    `undefended`: mobile nodes' addresses, which are left to other home agents while this one drains.
-
-    `gate`: that of a pod that owns the address, where there are several pods. `discovery`: has the home agents' anycast
-    address, where this home agent advertises itself. `ipv4`: the home link of IPv4, if it has any.
+    `rebind` moves our sockets to a new home link. `discovery`: has the home agents' anycast address, where this home
+    agent advertises itself.
     """
+    tunnels, home_link, gate = parts.tunnels, parts.home_link, parts.gate
     guard = Guard(GUARD_TABLE).ruleset(
         [mobility_header_for(policy.home_agent), home_address_option_for(policy.home_agent)]
     )
-    counters: list[Declared] = []
-    if counted is not None:
-        counters.append(NftTable(None, counted.table))
     return [
         *([] if gate is None else [NftTable(None, gate.table)]),
         RestoredSetting("all.forwarding", "1"),
         MainRule(),
+        UnreachablePrefixes([str(policy.home_prefix), *(prefix for prefix, _ in policy.mobile_networks)]),
         *tunnels.declaration(),
         NftTable(None, Table("ip6", GUARD_TABLE, guard, "the guard of Mobile IPv6 packets")),
-        *counters,
+        *([] if parts.counters is None else [NftTable(None, parts.counters.table)]),
         Up(home_link.interface),
         Bound(home_link, rebind),
         RestoredSetting(f"{home_link.interface}.disable_ipv6", "0"),
@@ -72,10 +54,10 @@ def declaration(
         OnLinkRoute(LINK_LOCAL, home_link.interface),
         OnLinkRoute(str(policy.home_prefix), home_link.interface),
         *([] if discovery is None else [discovery]),
-        networks,
+        parts.networks,
         ProxyEntries(home_link),
-        undefended,
+        parts.undefended,
         AnnouncedMac(home_link),
-        *([] if ipv4 is None else ipv4.declaration()),
+        *([] if parts.ipv4 is None else parts.ipv4.declaration()),
         *tunnels.links(),
     ]

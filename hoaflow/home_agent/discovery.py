@@ -61,7 +61,7 @@ LOG = Log("home-agent")
 
 
 class Discovery:
-    """The home agent among others of its home link (RFC 6275, sections 7, 10.5 and 10.6).
+    """The home agent among others of its home link (RFC 6275, sections 7, 10.5 and 10.6; RFC 3963, section 7).
 
     Call `turn` when it is due. As a declared object: the home agents' anycast address is on the home link, and a socket
     of ours has it. The kernel takes the address away with that socket, also when this process is killed.
@@ -200,16 +200,25 @@ class Discovery:
             self._counts.drop("home_agents_list_full", "no room for %s", advertisement.source)
 
     def _reply(self, request: Icmpv6Message) -> None:
-        """Answer a discovery request (RFC 6275, section 10.5). Raises MalformedPacketError."""
-        identifier = parse_discovery_request(request.data)
+        """Answer a discovery request (RFC 6275, section 10.5). Raises MalformedPacketError.
+
+        A mobile router is told of the home agents that take mobile routers; if none does, of all, without flag R
+        (RFC 3963, section 7.2).
+        """
+        asked = parse_discovery_request(request.data)
         if request.destination != str(self._anycast) or not routable_unicast(IPv6Address(request.source)):
             self._counts.drop("unanswerable", "discovery request from %s to %s", request.source, request.destination)
             return
         if not self._replies_allowed.take(time.monotonic()):
             self._counts.drop("discovery_replies_suppressed", "to %s", request.source)
             return
-        addresses = in_order(self._home_agents(time.monotonic()), self._random)
-        if self._replies.send(discovery_reply_packet(self._policy.home_agent, request.source, identifier, addresses)):
+        home_agents = self._home_agents(time.monotonic())
+        for_routers = [entry for entry in home_agents if asked.mobile_router and entry.mobile_routers]
+        addresses = in_order(for_routers or home_agents, self._random)
+        reply = discovery_reply_packet(
+            self._policy.home_agent, request.source, asked.identifier, addresses, mobile_routers=bool(for_routers)
+        )
+        if self._replies.send(reply):
             LOG.info("discovery-reply-sent", destination=request.source, home_agents=len(addresses))
 
     # --- output
@@ -219,7 +228,8 @@ class Discovery:
         if self._withdrawn:
             return [*self._list]
         due = now + self._advertising.lifetime
-        return [HomeAgentEntry("", self._preference, due, (self._policy.home_agent,)), *self._list]
+        own = HomeAgentEntry("", self._preference, due, (self._policy.home_agent,), bool(self._policy.mobile_networks))
+        return [own, *self._list]
 
     def _advertisement(self, source: str) -> RouterAdvertisement:
         if self._withdrawn:

@@ -21,12 +21,16 @@ MOST_ADDRESSES = 8
 
 @dataclass(frozen=True, slots=True)
 class HomeAgentEntry:
-    """A home agent by its link-local address. It leaves the list at `due` (monotonic seconds)."""
+    """A home agent by its link-local address. It leaves the list at `due` (monotonic seconds).
+
+    `mobile_routers`: it takes mobile routers (RFC 3963, section 7.3).
+    """
 
     link_local: str
     preference: int
     due: float
     addresses: tuple[str, ...]
+    mobile_routers: bool = False
 
 
 class HomeAgentsList:
@@ -58,10 +62,8 @@ class HomeAgentsList:
             return False
         # An advertisement need not have all options (RFC 4861, section 6.2.3), so what it lacks stays.
         addresses = dict.fromkeys((*(() if known is None else known.addresses), *_global_addresses(advertisement)))
-        self._entries.put(
-            key,
-            HomeAgentEntry(key, information.preference, now + information.lifetime, tuple(addresses)[:MOST_ADDRESSES]),
-        )
+        due, most = now + information.lifetime, tuple(addresses)[:MOST_ADDRESSES]
+        self._entries.put(key, HomeAgentEntry(key, information.preference, due, most, information.mobile_routers))
         return True
 
     def expire(self, now: float) -> None:

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Detect duplicates and answer for mobile nodes on the home link (RFC 6275, section 10.4.1)."""
 
+import select
 import socket
+import time
 from collections.abc import Callable, Iterable, Iterator
 
 from hoaflow.linux import AF_INET6
@@ -50,6 +52,19 @@ class HomeLink(ProxyingLink):
         for packet in self.receiver.packets():
             if (address := claimed_address(packet)) is not None:
                 yield address
+
+    def wait_for_successor(self, seconds: float) -> bool:
+        """Wait until others have announced the home agent's address and all that we answer for.
+
+        Return False if no further one is announced for `seconds`.
+        """
+        missing, deadline = {self._home_agent, *self.wanted}, time.monotonic() + seconds
+        while missing and (left := deadline - time.monotonic()) > 0:
+            select.select([self.receiver], [], [], left)
+            if announced := missing.intersection(self.claims()):
+                missing -= announced
+                deadline = time.monotonic() + seconds
+        return not missing
 
     def defend(self, address: str) -> None:
         """Answer for an address from now on, and tell every node on the link. Idempotent. Raises OSError."""

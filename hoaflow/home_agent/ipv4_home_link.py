@@ -6,11 +6,12 @@ They are tunnelled like the mobile node's own, and the home agent answers for th
 
 from ipaddress import IPv4Interface
 
+from hoaflow.linux import AF_INET
 from hoaflow.mobile_ipv4.home_link import HomeLink
 from hoaflow.mobility.binding_objects import ProxyEntries
 from hoaflow.mobility.home_links import OwnAddress
 from hoaflow.mobility.objects import RestoredSetting
-from hoaflow.mobility.routes import OnLinkRoute
+from hoaflow.mobility.routes import OnLinkRoute, UnreachablePrefixes
 from hoaflow.mobility.tunnels import Tunnels
 from hoaflow.tunnel.declaration import Declared
 
@@ -31,6 +32,7 @@ class Ipv4HomeLink:
             # What a mobile node sends that is back still has a route into a tunnel, until it has deregistered.
             RestoredSetting(f"{link}.rp_filter", "2", "ipv4"),
             OwnAddress(str(self._own.ip), self._own.network.prefixlen, link),
+            UnreachablePrefixes([str(self._own.network)], AF_INET),
             OnLinkRoute(str(self._own.network), link),
             ProxyEntries(self._link, "IPv4 proxy entries"),
         ]

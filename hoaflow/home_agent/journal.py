@@ -5,6 +5,7 @@ Each line is a record: a CRC-32 in hexadecimal, then JSON. The last record of a 
 short by a crash or damaged on the disk fails its checksum; it is skipped and reported, and the others count.
 """
 
+import fcntl
 import json
 import math
 import os
@@ -63,10 +64,10 @@ class Damage:
 
 
 class Journal:
-    """The journal at `path`. Whoever opens it must be its only writer."""
+    """The journal at `path`, locked while it is open: its reader replaces it, and another would write to nowhere."""
 
     def __init__(self, path: Path) -> None:
-        """Read the file; create it if there is none. Raises JournalError, OSError.
+        """Read the file; create it if there is none. Raises JournalError, also if somebody has it open, and OSError.
 
         `records` holds what was found, by home address, for the caller to take; `damages` holds unusable lines. A
         damaged file is kept beside the new one, with `.damaged` appended to its name.
@@ -74,17 +75,17 @@ class Journal:
         self._path = path
         self.records: dict[str, Record] = {}
         self.damages: list[Damage] = []
-        try:
-            content = path.read_bytes()
-        except FileNotFoundError:
-            content = b""
-        self._read(content)
-        if self.damages:
-            path.replace(path.with_name(path.name + ".damaged"))
         self._unwritten: dict[str, Record] = {}
         self._whole = True
-        self._lines = self._most_lines = 0
-        self._file = self._rewrite(self.records.values())
+        self._lines = self._most_lines = self._size = 0
+        with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "rb") as found:
+            self._lock(found.fileno())
+            if not self._stands(found.fileno()):
+                raise JournalError(f"{path}: replaced while it was opened: does another hoaflow-ha use it?")
+            self._read(found.read())
+            if self.damages:
+                path.replace(path.with_name(path.name + ".damaged"))
+            self._file = self._rewrite(self.records.values())
 
     def record(self, record: Record) -> None:
         """Replace what is known of a home address; `commit` writes it to the disk."""
@@ -95,28 +96,48 @@ class Journal:
         """Number of home addresses whose last record is not on the disk."""
         return len(self._unwritten)
 
-    def commit(self, everything: Callable[[], list[Record]]) -> None:
+    def commit(self, everything: Callable[[], list[Record]]) -> bool:
         """Write all new records to the disk and wait for it. Raises OSError: then the next commit writes everything.
 
-        `everything` returns the records of all home addresses, for when the file is rewritten.
+        `everything` returns the records of all home addresses, for when the file is rewritten. Returns False if
+        somebody had moved, removed or changed the file: then it has been rewritten, too.
         """
         if not self._unwritten:
-            return
+            return True
         whole, self._whole = self._whole, False
-        if not whole or self._lines > self._most_lines:
+        stood = self._stands(self._file) and (not whole or os.fstat(self._file).st_size == self._size)
+        if not stood or not whole or self._lines > self._most_lines:
             # After a failure, the last line may be incomplete, so nothing may be appended to it.
             former, self._file = self._file, self._rewrite(everything())
             os.close(former)
         else:
-            _write(self._file, b"".join(map(_line, self._unwritten.values())))
+            lines = b"".join(map(_line, self._unwritten.values()))
+            _write(self._file, lines)
             os.fsync(self._file)
             self._lines += len(self._unwritten)
+            self._size += len(lines)
         self._unwritten.clear()
         self._whole = True
+        return stood
 
     def close(self) -> None:
         """Close the file."""
         os.close(self._file)
+
+    def _lock(self, descriptor: int) -> None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise JournalError(
+                f"{self._path}: another hoaflow-ha uses it: stop that one, or name another file"
+            ) from error
+
+    def _stands(self, descriptor: int) -> bool:
+        """Tell whether the open file is still the one at the path."""
+        try:
+            return os.path.samestat(os.fstat(descriptor), os.stat(self._path))
+        except FileNotFoundError:
+            return False
 
     def _read(self, content: bytes) -> None:
         if not content.strip(b"\0"):  # some file systems leave this after a power failure
@@ -135,7 +156,7 @@ class Journal:
                 self.damages.append(Damage(number, str(error)))
             else:
                 self.records[record.home_address] = record
-        if lines[0] + b"\n" != HEADER and not self.records:
+        if not HEADER.startswith(content) and lines[0] + b"\n" != HEADER and not self.records:
             raise JournalError(f"{self._path}: not a journal of hoaflow-ha: move it away, or name another file")
 
     def _rewrite(self, records: Iterable[Record]) -> int:
@@ -143,8 +164,10 @@ class Journal:
         lines = [_line(record) for record in records if not record.empty]
         scratch = self._path.with_name(self._path.name + ".new")
         descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        content = HEADER + b"".join(lines)
         try:
-            _write(descriptor, HEADER + b"".join(lines))
+            self._lock(descriptor)
+            _write(descriptor, content)
             os.fsync(descriptor)
             scratch.replace(self._path)
             directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -156,7 +179,7 @@ class Journal:
             os.close(descriptor)
             scratch.unlink(missing_ok=True)  # it would only fill a full disk
             raise
-        self._lines, self._most_lines = len(lines), 2 * len(lines) + SLACK
+        self._lines, self._most_lines, self._size = len(lines), 2 * len(lines) + SLACK, len(content)
         return descriptor
 
 

@@ -9,7 +9,7 @@ route, as the next router would send them back.
 from collections.abc import Collection
 
 from hoaflow.home_agent.prefix_table import PrefixTable
-from hoaflow.linux import AF_INET6, MAIN_TABLE, RTN_UNICAST
+from hoaflow.linux import AF_INET6, MAIN_TABLE, RTN_UNICAST, RTN_UNREACHABLE
 from hoaflow.mobility.binding_objects import summary
 from hoaflow.mobility.tunnels import Tunnels
 from hoaflow.tunnel.actual_state import ActualState
@@ -79,7 +79,7 @@ class MobileNetworks:
         ours = {
             found.prefix: (found.kind, found.interface, found.hop)
             for found in actual.routes(None, AF_INET6, MAIN_TABLE, PROTOCOL)
-            if found.prefix in self._routes
+            if found.prefix in self._routes and found.kind != RTN_UNREACHABLE
         }
         right = {prefix for prefix, facts in ours.items() if wanted.get(prefix) == facts}
         return wanted.keys() - right, ours.keys() - right

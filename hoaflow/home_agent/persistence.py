@@ -74,7 +74,9 @@ class Persistence:
 
         begun = time.monotonic()
         try:
-            self._journal.commit(everything)
+            if not self._journal.commit(everything):
+                found = "moved, removed or changed by somebody"
+                LOG.warning("journal-changed", file=self._path, found=found, action="written anew, as a whole")
         except OSError as error:
             ended = time.monotonic()
             self._retry_at = ended + max(RETRY_SECONDS, RETRY_SHARE * (ended - begun))

@@ -34,6 +34,10 @@ class PrefixTable:
         """Yield prefixes and their mobile routers' home addresses."""
         return ((prefix, router) for router, own in self._prefixes.items() for prefix in own)
 
+    def __bool__(self) -> bool:
+        """Return whether any mobile router may have a prefix."""
+        return bool(self._prefixes)
+
     def of(self, router: str) -> tuple[str, ...]:
         """Return the prefixes that a mobile router may have."""
         return self._prefixes.get(router, ())
@@ -67,7 +71,7 @@ NO_MOBILE_NETWORKS = PrefixTable({})
 def load_by_home_address(path: Path, home_prefix: IPv6Network, entry: Callable[[object], T]) -> dict[str, T]:
     """Read a file: TOML, home addresses with what `entry` makes an entry of, or raises ValueError.
 
-    Raises PrefixTableError.
+    Raises PrefixTableError, also for a home address in two spellings.
     """
     try:
         content = tomllib.loads(path.read_text())
@@ -82,6 +86,8 @@ def load_by_home_address(path: Path, home_prefix: IPv6Network, entry: Callable[[
             address = canonical_ipv6_address(name)
             if IPv6Address(address) not in home_prefix:
                 raise PrefixTableError(f"{where}: not in the home prefix {home_prefix}")
+            if address in table:
+                raise PrefixTableError(f"{where}: {address} is there already, spelled differently")
             table[address] = entry(value)
         except ValueError as error:
             raise error if isinstance(error, PrefixTableError) else PrefixTableError(f"{where}: {error}") from error

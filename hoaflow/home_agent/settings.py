@@ -3,6 +3,7 @@
 
 import argparse
 import socket
+from dataclasses import dataclass
 from ipaddress import (
     AddressValueError,
     IPv4Address,
@@ -19,7 +20,6 @@ from hoaflow.arguments import argument, whole_number, whole_seconds
 from hoaflow.etcd import options as etcd
 from hoaflow.etcd.errors import EtcdAccessError
 from hoaflow.home_agent.advertising import HIGHEST_PREFERENCE, LONGEST_INTERVAL, Advertising
-from hoaflow.home_agent.agent import Settings
 from hoaflow.home_agent.cache import Policy
 from hoaflow.home_agent.ipv4_home_addresses import NO_IPV4_HOME_ADDRESSES, load_ipv4_home_addresses
 from hoaflow.home_agent.pods.keys import Shared
@@ -68,6 +68,23 @@ The file of --ipv4-home-addresses:
 exit status: 0 after SIGTERM or SIGINT, 1 if it can't start, 2 if an option is
 wrong or a file is unusable
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The command line's settings, checked by `check`.
+
+    `ipv4`: the home agent's IPv4 address on the home link, with the length of the prefix, if it serves IPv4.
+    """
+
+    policy: Policy
+    home_link: str
+    console: tuple[str, int] | None
+    journal: Path | None
+    shared: Shared | None
+    metrics: tuple[str, int] | None
+    advertising: Advertising | None
+    ipv4: IPv4Interface | None = None
 
 
 def parser() -> argparse.ArgumentParser:

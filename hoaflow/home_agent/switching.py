@@ -8,7 +8,7 @@ from hoaflow.home_agent.cache import Binding, State
 from hoaflow.mobility.entries import Entries
 
 INITIAL_TIMEOUT, MAX_TIMEOUT = 5.0, 20.0
-"""Seconds: INITIAL-HA-SWITCH-TIMEOUT and MAX-HA-SWITCH-TIMEOUT (RFC 5142, section 7)."""
+"""Seconds until a mobile node is told again: at first, and at most (RFC 5142; from memory, see docs/conformance.md)."""
 MOST_TIMES = 10
 """Times that a mobile node is told: for some two and a half minutes."""
 RATE = 50.0

@@ -46,12 +46,15 @@ def load_keys(path: Path) -> Mapping[str, SecurityAssociation]:
     """Read a key file: TOML, one table per peer, with `spi` and `key` (hexadecimal, 16 bytes or more).
 
     Returns associations by the peers' addresses (RFC 5952): mobile nodes' home addresses, or those of access gateways
-    and anchors. Raises KeyFileError, also if others can read the file.
+    and anchors. Raises KeyFileError, also if others can read the file, or an address is there in two spellings.
     """
-    return {
-        _address(path, name): SecurityAssociation(*spi_and_key(f'{path}: ["{name}"]', table))
-        for name, table in key_tables(path)
-    }
+    associations: dict[str, SecurityAssociation] = {}
+    for name, table in key_tables(path):
+        where, address = f'{path}: ["{name}"]', _address(path, name)
+        if address in associations:
+            raise KeyFileError(f"{where}: {address} is there already, spelled differently")
+        associations[address] = SecurityAssociation(*spi_and_key(where, table))
+    return associations
 
 
 def key_tables(path: Path) -> Iterable[tuple[str, object]]:

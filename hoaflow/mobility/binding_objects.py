@@ -44,6 +44,8 @@ DEVICE_PREFIX = "hoatnl"
 """How the names of our tunnel devices begin."""
 SLICE = 100
 """Items compared between two pauses: a few milliseconds of work."""
+LAST_METRIC = 0xFFFFFFFF
+"""Of a route that gives way to any other one for the same prefix."""
 
 
 def summary(what: str, missing: Collection[object], surplus: Collection[object]) -> str | None:
@@ -103,7 +105,7 @@ class HostRoute(NamedTuple):
 
 
 class HostRoutes:
-    """A table's routes for home addresses: one for each, and no others for the same addresses."""
+    """A table's routes for home addresses: one for each, and no others for the same addresses but with LAST_METRIC."""
 
     def __init__(
         self,
@@ -169,7 +171,7 @@ class HostRoutes:
                 and self._route(actual, home_address, leads_to) == says
             ):
                 right.add(home_address)
-            elif leads_to is not None or self._ours(route):
+            elif (leads_to is not None and route.metric != LAST_METRIC) or self._ours(route):
                 surplus.append(route)
         return wanted.keys() - right, surplus
 
@@ -195,15 +197,16 @@ class RouteMaker:
         """Its netlink port, which the kernel notes in notifications of its changes."""
         return int(self._socket.socket.getsockname()[0])
 
-    def put(self, interfaces: Mapping[str, int], metric: int, hop: bytes = b"") -> None:
+    def put(self, interfaces: Mapping[str, int], metric: int, hop: bytes = b"", mtu: int = 0) -> None:
         """Make or replace routes. `interfaces` maps home addresses to the index of the outgoing interface.
 
-        `metric` is that of IPv6 routes: see `metric_of`. `hop` is an IPv6 address.
+        `metric` is that of IPv6 routes: see `metric_of`. `hop` is an IPv6 address. `mtu`: 0 for the interface's.
         """
         routes = {}
+        metrics = attribute(RTA_METRICS, attribute(RTAX_MTU, struct.pack("=I", mtu))) if mtu else b""
         for home, interface in interfaces.items():
             routes[home] = attribute(RTA_PRIORITY, struct.pack("=I", metric_of(home, metric)))
-            routes[home] += next_hop(home, hop) + attribute(RTA_OIF, struct.pack("=I", interface))
+            routes[home] += next_hop(home, hop) + attribute(RTA_OIF, struct.pack("=I", interface)) + metrics
         self.put_all(routes)
 
     def put_all(self, attributes_of: Mapping[str, bytes]) -> None:

@@ -8,6 +8,7 @@ import struct
 from collections.abc import Iterable
 from ipaddress import IPv6Address, IPv6Network
 from socket import IPPROTO_ICMPV6
+from typing import NamedTuple
 
 from scapy.layers.inet6 import ICMPv6HAADReply, ICMPv6HAADRequest, ICMPv6MPAdv, IPv6, IPv6ExtHdrRouting, in6_chksum
 
@@ -20,6 +21,8 @@ MOST_ADDRESSES = (MINIMUM_MTU - 40 - 8) // 16
 """Addresses that a reply has at most, so that every link carries it whole (RFC 6275, section 10.5)."""
 _ANYCAST_IDENTIFIER = 0x7E
 _ANYCAST_BITS = 7
+_FLAGS, _MOBILE_ROUTER = 6, 0x80
+"""Offset of the octet with flag R, and flag R (RFC 3963, sections 7.1 and 7.2)."""
 
 
 def home_agents_anycast(prefix: IPv6Network) -> IPv6Address | None:
@@ -41,9 +44,17 @@ def home_agents_anycast(prefix: IPv6Network) -> IPv6Address | None:
     return IPv6Address(address)
 
 
-def parse_discovery_request(message: bytes) -> int:
-    """Return the identifier of a request, given from its ICMPv6 header on. Raises MalformedPacketError."""
-    return _identifier(message, DISCOVERY_REQUEST)
+class DiscoveryRequest(NamedTuple):
+    """A request. `mobile_router`: for home agents that take mobile routers (flag R, RFC 3963, section 7.1)."""
+
+    identifier: int
+    mobile_router: bool
+
+
+def parse_discovery_request(message: bytes) -> DiscoveryRequest:
+    """Parse a request from its ICMPv6 header on. Raises MalformedPacketError."""
+    identifier = _identifier(message, DISCOVERY_REQUEST)
+    return DiscoveryRequest(identifier, bool(message[_FLAGS] & _MOBILE_ROUTER))
 
 
 def discovery_request_packet(source: str, anycast: str, identifier: int) -> bytes:
@@ -62,10 +73,16 @@ def parse_discovery_reply(message: bytes) -> tuple[int, list[str]]:
     return identifier, [str(IPv6Address(message[at : at + 16])) for at in range(8, len(message), 16)]
 
 
-def discovery_reply_packet(source: str, destination: str, identifier: int, addresses: Iterable[str]) -> bytes:
-    """Build the packet of a reply with the first MOST_ADDRESSES of these home agents' addresses."""
+def discovery_reply_packet(
+    source: str, destination: str, identifier: int, addresses: Iterable[str], mobile_routers: bool = False
+) -> bytes:
+    """Build the packet of a reply with the first MOST_ADDRESSES of these home agents' addresses.
+
+    `mobile_routers`: they take mobile routers (flag R, RFC 3963, section 7.2).
+    """
     packet = IPv6(src=source, dst=destination, hlim=HOP_LIMIT)
-    return bytes(packet / ICMPv6HAADReply(id=identifier, R=0, addresses=list(addresses)[:MOST_ADDRESSES]))
+    told = list(addresses)[:MOST_ADDRESSES]
+    return bytes(packet / ICMPv6HAADReply(id=identifier, R=mobile_routers, addresses=told))
 
 
 def is_prefix_solicitation(packet: MobilityPacket) -> bool:

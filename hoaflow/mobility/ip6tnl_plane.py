@@ -11,7 +11,6 @@ The kernel's own rule for table local is removed, so a tunnel packet without the
 check against spoofing, which sets the mark, nothing leaves a tunnel.
 """
 
-import itertools
 import socket
 import struct
 from collections.abc import Iterable, Mapping
@@ -33,6 +32,7 @@ from hoaflow.mobility.binding_objects import (
     summary,
 )
 from hoaflow.mobility.objects import LocalRule
+from hoaflow.mobility.shared_devices import SharedDevices
 from hoaflow.tunnel.actual_state import (
     IFINFO,
     IFLA_IFNAME,
@@ -65,7 +65,7 @@ IFLA_AF_SPEC, IFLA_INET6_CONF = 26, 2
 
 def usable(home_agent: str) -> str | None:
     """Return why the kernel can't make such a device; None if it can."""
-    devices = Devices(home_agent)
+    devices = Devices(home_agent, {})
     try:
         devices.put(PROBE, "::1")
     except LinkError as error:
@@ -79,12 +79,11 @@ def usable(home_agent: str) -> str | None:
 class Devices:
     """The tunnel devices: those of `remotes`, up and with our parameters, and no others. One declared object."""
 
-    def __init__(self, home_agent: str) -> None:
-        self._home_agent = home_agent
+    def __init__(self, home_agent: str, remotes: Mapping[str, str]) -> None:
+        """Open a socket. `remotes` maps devices to care-of addresses; callers keep it up to date."""
+        self._home_agent, self._remotes = home_agent, remotes
         self._netlink = IPRoute()
         self._mtus: dict[str, int] = {}
-        self.remotes: dict[str, str] = {}
-        """{device: care-of address}"""
 
     def __str__(self) -> str:
         return "tunnel devices"
@@ -95,7 +94,7 @@ class Devices:
 
     def slices(self, actual: ActualState) -> Steps[str | None]:
         """See `Sliced`."""
-        read, remotes, mtus = actual.listed_links(None), dict(self.remotes), dict(self._mtus)
+        read, remotes, mtus = actual.listed_links(None), dict(self._remotes), dict(self._mtus)
         found, wrong = set(), []
         for message in paused(read):
             if message is None:
@@ -108,19 +107,22 @@ class Devices:
 
     def make(self) -> None:
         """See `Declared`."""
-        with ActualState() as actual:
-            listed = map(_device, actual.listed_links(None))
-            devices = {each.name: each for each in listed if each is not None}
-        for name in devices.keys() - self.remotes.keys():
+        devices = self._found()
+        for name in devices.keys() - self._remotes.keys():
             self.delete(name)
-        for name, remote in self.remotes.items():
+        for name, remote in self._remotes.items():
             if name not in devices or not self._right(devices[name], remote, self._mtus.get(name)):
                 self.put(name, remote)
 
     def remove(self) -> None:
         """See `Declared`."""
-        self.remotes.clear()
-        self.make()
+        for name in self._found():
+            self.delete(name)
+
+    def _found(self) -> dict[str, "Device"]:
+        with ActualState() as actual:
+            listed = map(_device, actual.listed_links(None))
+            return {each.name: each for each in listed if each is not None}
 
     def put(self, name: str, remote: str) -> None:
         """Create the device, or change the existing one. Raises LinkError."""
@@ -182,6 +184,7 @@ class Ip6tnlPlane:
 
     name = "ip6tnl"
     relays_errors = True
+    inner_mark: int | None = None
 
     def __init__(self, home_agent: str, wanted: Mapping[str, str], table: int) -> None:
         """Open sockets. `wanted` maps home addresses to care-of addresses; callers keep it up to date.
@@ -189,9 +192,9 @@ class Ip6tnlPlane:
         `table` gets the routes to the devices.
         """
         self._home_agent, self._wanted, self._table = home_agent, wanted, table
-        self._tunnels = Devices(home_agent)
+        self._shared = SharedDevices(DEVICE_PREFIX)
+        self._tunnels = Devices(home_agent, self._shared.remotes)
         self._routes = RouteMaker(table, OWNER)
-        self._devices: dict[str, str] = {}  # home address → device
 
     def declaration(self) -> list[Declared]:
         """See `Plane`."""
@@ -205,42 +208,36 @@ class Ip6tnlPlane:
         )
         return [
             self._tunnels,
-            HostRoutes(self._table, self._devices, _leading_to, leads_into_tunnel, self._put_routes),
+            HostRoutes(self._table, self._shared.devices, _leading_to, leads_into_tunnel, self._put_routes),
             marked,
             LocalRule(LOCAL_RULE_PREFERENCE, not_tunnelled_to=self._home_agent),
         ]
 
     def tunnel(self, home_address: str, care_of_address: str) -> None:
         """See `Plane`."""
-        remotes = self._tunnels.remotes
-        current = self._devices.get(home_address)
-        target = next((name for name, remote in remotes.items() if remote == care_of_address), None)
-        if target is None and current is not None and self._users(current) == 1:
-            remotes[current] = care_of_address
-            self._tunnels.put(current, care_of_address)
-            return
-        device = target or next(
-            f"{DEVICE_PREFIX}{n}" for n in itertools.count(1) if f"{DEVICE_PREFIX}{n}" not in remotes
-        )
-        remotes[device] = care_of_address
-        self._devices[home_address] = device
-        if target is None:
-            self._tunnels.put(device, care_of_address)
-        self._put_routes([home_address])
-        self._release(current)
+        assignment = self._shared.assign(home_address, care_of_address)
+        try:
+            if assignment.points_anew:
+                self._tunnels.put(assignment.device, care_of_address)
+            if assignment.leads_anew:
+                self._put_routes([home_address])
+        finally:
+            if assignment.unused is not None:
+                self._tunnels.delete(assignment.unused)
 
     def untunnel(self, home_address: str) -> None:
-        """See `Plane`. A device is removed with its last user."""
-        device = self._devices.pop(home_address, None)
-        if device is None:
+        """See `Plane`. A device is removed with its last user, and with it its route."""
+        if home_address not in self._shared.devices:
             return
-        if self._users(device):
+        unused = self._shared.release(home_address)
+        if unused is None:
             self._routes.delete(home_address)
-        self._release(device)
+        else:
+            self._tunnels.delete(unused)
 
     def device(self, home_address: str) -> str:
         """See `Plane`."""
-        return self._devices.get(home_address, "-")
+        return self._shared.devices.get(home_address, "-")
 
     @property
     def ports(self) -> frozenset[int]:
@@ -252,16 +249,8 @@ class Ip6tnlPlane:
         self._tunnels.close()
         self._routes.close()
 
-    def _users(self, device: str) -> int:
-        return list(self._devices.values()).count(device)
-
-    def _release(self, device: str | None) -> None:
-        if device is not None and not self._users(device):
-            del self._tunnels.remotes[device]
-            self._tunnels.delete(device)  # with its route
-
     def _put_routes(self, home_addresses: Iterable[str]) -> None:
-        interfaces = {home: socket.if_nametoindex(self._devices[home]) for home in home_addresses}
+        interfaces = {home: socket.if_nametoindex(self._shared.devices[home]) for home in home_addresses}
         self._routes.put(interfaces, ROUTE_METRIC)
 
 

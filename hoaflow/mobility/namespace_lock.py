@@ -20,6 +20,6 @@ def lock_namespace() -> socket.socket:
         lock.close()
         if error.errno != errno.EADDRINUSE:
             raise
-        programs = "hoaflow-ha, hoaflow-lma or hoaflow-mag"
+        programs = "hoaflow-ha, hoaflow-fa, hoaflow-lma or hoaflow-mag"
         raise OSError(f"a {programs} runs in this network namespace already; stop that one first") from error
     return lock

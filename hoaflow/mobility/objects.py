@@ -2,41 +2,76 @@
 """Declare kinds of objects that only home agents, anchors and access gateways have; `hoaflow.tunnel` has the others."""
 
 import socket
+from collections.abc import Iterable
 from dataclasses import replace
 
 from hoaflow.linux import AF_INET6, LOCAL_TABLE, MAIN_TABLE
+from hoaflow.mobility import former_settings
 from hoaflow.tunnel.actual_state import ActualState
+from hoaflow.tunnel.declaration import Declared
 from hoaflow.tunnel.links import setting_path
 from hoaflow.tunnel.objects import Setting
 from hoaflow.tunnel.routing import MAIN_RULE, Rule
 
 
 class RestoredSetting:
-    """A setting of the host, below net/`protocol`: `remove` restores the value from before `make`."""
+    """A setting of the host, below net/`protocol`: `remove` restores the value from before `make`.
+
+    That value is recorded in the kernel, so a later process restores what one changed that was killed.
+    """
 
     def __init__(self, key: str, value: str, protocol: str = "ipv6") -> None:
         self._setting = Setting(None, protocol, key, value)
         self._path = setting_path(key, protocol)
         self._before: str | None = None
+        self.name = f"net.{protocol}.conf.{key}"
 
     def __str__(self) -> str:
         return str(self._setting)
 
     def difference(self, actual: ActualState) -> str | None:
         """See `Declared`."""
+        recorded = former_settings.recorded(actual).get(self.name)
+        self._before = self._before or recorded
+        if recorded != self._before:
+            return f"the former value of {self.name} is not recorded"
         return self._setting.difference(actual)
 
     def make(self) -> None:
         """See `Declared`."""
+        recorded = _recorded_settings()
+        self._before = self._before or recorded.get(self.name)
         if self._before is None and self._path.exists():
             self._before = self._path.read_text().strip()
+        if self._before is not None and recorded.get(self.name) != self._before:
+            former_settings.record(recorded | {self.name: self._before})
         self._setting.make()
 
     def remove(self) -> None:
         """See `Declared`."""
-        if self._before is not None and self._path.exists():
-            self._path.write_text(self._before)
+        recorded = _recorded_settings()
+        before = self._before or recorded.get(self.name)
+        if before is not None and self._path.exists():
+            self._path.write_text(before)
         self._before = None
+        if recorded.pop(self.name, None) is not None:
+            former_settings.record(recorded)
+
+
+def restore_others(declaration: Iterable[Declared]) -> None:
+    """Restore the settings that a killed process changed and that are not declared any more. Raises OSError, NftError.
+
+    It may have had other options, or have been another one of our programs.
+    """
+    declared = {each.name for each in declaration if isinstance(each, RestoredSetting)}
+    for name in sorted(_recorded_settings().keys() - declared, key=lambda name: ".all." not in name):  # sets the others
+        _, protocol, _, key = name.split(".", 3)
+        RestoredSetting(key, "", protocol).remove()
+
+
+def _recorded_settings() -> dict[str, str]:
+    with ActualState() as actual:
+        return former_settings.recorded(actual)
 
 
 class MainRule:

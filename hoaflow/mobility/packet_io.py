@@ -85,20 +85,20 @@ def neighbour_discovery() -> list[tuple[int, int, int, int]]:
 
 
 class PacketReceiver:
-    """A filtered, non-blocking packet socket for IPv6, on one interface or on all."""
+    """A filtered, non-blocking packet socket for IPv6 or IPv4, on one interface or on all."""
 
-    def __init__(self, program: list[tuple[int, int, int, int]], interface: str | None = None) -> None:
-        """Open it. Raises OSError (no such interface, no permission)."""
-        self._socket = socket.socket(
-            socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, socket.htons(ETH_P_IPV6)
-        )
+    def __init__(
+        self, program: list[tuple[int, int, int, int]], interface: str | None = None, protocol: int = ETH_P_IPV6
+    ) -> None:
+        """Open it. `protocol`: the Ethernet type. Raises OSError (no such interface, no permission)."""
+        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, socket.htons(protocol))
         attach_filter(self._socket, program)
         with contextlib.suppress(BlockingIOError):
             while self._socket.recv(1):  # what arrived before the filter was attached
                 pass
         if interface is not None:
             index = socket.if_nametoindex(interface)
-            self._socket.bind((interface, ETH_P_IPV6))
+            self._socket.bind((interface, protocol))
             request = struct.pack("iHH8s", index, PACKET_MR_ALLMULTI, 0, b"")
             self._socket.setsockopt(SOL_PACKET, PACKET_ADD_MEMBERSHIP, request)
 
@@ -107,7 +107,7 @@ class PacketReceiver:
         return self._socket.fileno()
 
     def packets(self) -> Iterator[bytes]:
-        """Yield packets that have arrived, from the IPv6 header on; at most BATCH."""
+        """Yield packets that have arrived, from the IP header on; at most BATCH."""
         return (data for data, _ in self.frames())
 
     def frames(self) -> Iterator[tuple[bytes, bytes]]:
@@ -141,12 +141,13 @@ def send_packet(packet: bytes) -> None:
 
 
 class LinkSender:
-    """Sends IPv6 packets on one link, whatever source and route the kernel would choose."""
+    """Sends IPv6 or IPv4 packets on one link, whatever source and route the kernel would choose."""
 
-    def __init__(self, interface: str) -> None:
+    def __init__(self, interface: str, protocol: int = ETH_P_IPV6) -> None:
+        """Open a socket. `protocol`: the Ethernet type. Raises OSError."""
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
         self._socket.settimeout(SEND_SECONDS)
-        self._interface = interface
+        self._interface, self._protocol = interface, protocol
 
     @property
     def link_layer_address(self) -> bytes:
@@ -168,12 +169,12 @@ class LinkSender:
         return bool(flags & IFF_RUNNING)
 
     def multicast(self, packet: bytes) -> None:
-        """Send a packet to its multicast destination (RFC 2464, section 7). Raises OSError."""
+        """Send an IPv6 packet to its multicast destination (RFC 2464, section 7). Raises OSError."""
         self.unicast(packet, b"\x33\x33" + packet[36:40])
 
     def unicast(self, packet: bytes, link_layer_address: bytes) -> None:
         """Send a packet to one link-layer address. Raises OSError."""
-        self._socket.sendto(packet, (self._interface, ETH_P_IPV6, 0, 0, link_layer_address))
+        self._socket.sendto(packet, (self._interface, self._protocol, 0, 0, link_layer_address))
 
     def close(self) -> None:
         """Close its socket."""

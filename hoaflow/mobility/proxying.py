@@ -7,12 +7,12 @@ import socket
 
 from pyroute2 import IPRoute, NetlinkError
 
-from hoaflow.linux import NDA_DST, RTM_GETNEIGH
+from hoaflow.linux import NDA_DST, NDA_PROTOCOL, RTM_GETNEIGH
 from hoaflow.mobility.binding_objects import OWNER
 from hoaflow.tunnel.actual_state import NDMSG as NEIGHBOUR
 from hoaflow.tunnel.rtnetlink import RouteSocket, attributes
 
-NTF_PROXY, NDA_PROTOCOL = 0x08, 12
+NTF_PROXY = 0x08
 
 
 class ProxyingLink:

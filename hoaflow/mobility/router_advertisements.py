@@ -28,6 +28,7 @@ PREFIX_INFORMATION, HOME_AGENT_INFORMATION = 3, 8
 """Types of options (RFC 4861, section 4.6.2; RFC 6275, section 7.4)."""
 _HOME_AGENT = 0x20
 _ON_LINK, _AUTONOMOUS, _ROUTER_ADDRESS = 0x80, 0x40, 0x20
+_MOBILE_ROUTERS = 0x8000
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +49,14 @@ class PrefixInformation:
 
 @dataclass(frozen=True, slots=True)
 class HomeAgentInformation:
-    """A Home Agent Information option (RFC 6275, section 7.4). `lifetime` is in seconds; more preference is better."""
+    """A Home Agent Information option (RFC 6275, section 7.4). `lifetime` is in seconds; more preference is better.
+
+    `mobile_routers`: the home agent takes mobile routers (flag R, RFC 3963, section 7.3).
+    """
 
     preference: int
     lifetime: int
+    mobile_routers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,8 @@ def router_advertisement_packet(
     for prefix in advertisement.prefixes:
         packet /= prefix_information_option(prefix)
     if (information := advertisement.information) is not None:
-        packet /= ICMPv6NDOptHAInfo(pref=information.preference, lifetime=information.lifetime)
+        flags = _MOBILE_ROUTERS if information.mobile_routers else 0
+        packet /= ICMPv6NDOptHAInfo(res=flags, pref=information.preference, lifetime=information.lifetime)
     return bytes(packet)
 
 
@@ -151,4 +157,5 @@ def _prefix_information(option: bytes) -> PrefixInformation:
 def _home_agent_information(option: bytes) -> HomeAgentInformation:
     if len(option) != 8:
         raise MalformedPacketError(f"a Home Agent Information option has {len(option)} bytes, expected 8")
-    return HomeAgentInformation(*struct.unpack_from("!HH", option, 4))
+    flags, preference, lifetime = struct.unpack_from("!HHH", option, 2)
+    return HomeAgentInformation(preference, lifetime, mobile_routers=bool(flags & _MOBILE_ROUTERS))

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Declare routes that the home agent relies on: to care-of addresses, and to the home link."""
+"""Declare routes that anchors rely on: to care-of addresses, to the home link, and to nowhere."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from hoaflow.addresses import parse_address
-from hoaflow.linux import AF_INET6, MAIN_TABLE, RT_SCOPE_LINK, RTN_UNICAST
-from hoaflow.mobility.binding_objects import paused, remove_routes
+from hoaflow.linux import AF_INET6, MAIN_TABLE, RT_SCOPE_LINK, RTN_UNICAST, RTN_UNREACHABLE
+from hoaflow.mobility.binding_objects import LAST_METRIC, paused, remove_routes, summary
 from hoaflow.tunnel.actual_state import ActualState, FoundRoute
 from hoaflow.tunnel.declaration import Steps, at_once
 from hoaflow.tunnel.links import LinkError, family_of, netlink
-from hoaflow.tunnel.routing import FOREIGN
+from hoaflow.tunnel.routing import FOREIGN, PROTOCOL
 
 SAMPLE = 1000
 """Most care-of addresses that one comparison looks up, at 23 µs each."""
@@ -126,3 +126,45 @@ class OnLinkRoute:
         best = min((each.metric for each in right), default=ON_LINK_METRIC)
         shared = self._prefix == LINK_LOCAL
         return right, [each for each in found if not shared and each not in right and each.metric <= best]
+
+
+class UnreachablePrefixes:
+    """What no other route of table main covers of these prefixes, of one family, is unreachable.
+
+    Packets for a mobile node that is not registered, or whose home link is down, would follow the default route, and
+    the next router would send them back, again and again.
+    """
+
+    def __init__(self, prefixes: Iterable[str], family: int = AF_INET6) -> None:
+        self._prefixes, self._family = frozenset(prefixes), family
+
+    def __str__(self) -> str:
+        return f"unreachable {'IPv6' if self._family == AF_INET6 else 'IPv4'} prefixes of mobile nodes"
+
+    def difference(self, actual: ActualState) -> str | None:
+        """See `Declared`."""
+        there = self._there(actual).keys()
+        return summary("unreachable routes", self._prefixes - there, there - self._prefixes)
+
+    def make(self) -> None:
+        """See `Declared`."""
+        with ActualState() as actual:
+            there = self._there(actual)
+        remove_routes([route for prefix, route in there.items() if prefix not in self._prefixes])
+        where = {"family": self._family, "table": MAIN_TABLE, "proto": PROTOCOL}
+        with netlink(None) as route:
+            for prefix in self._prefixes - there.keys():
+                route.route("replace", dst=prefix, type="unreachable", priority=LAST_METRIC, **where)
+
+    def remove(self) -> None:
+        """Remove all of them, also those of a process that was killed."""
+        with ActualState() as actual:
+            found = list(self._there(actual).values())
+        remove_routes(found)
+
+    def _there(self, actual: ActualState) -> dict[str, FoundRoute]:
+        return {
+            found.prefix: found
+            for found in actual.routes(None, self._family, MAIN_TABLE, PROTOCOL)
+            if (found.kind, found.metric) == (RTN_UNREACHABLE, LAST_METRIC)
+        }

@@ -17,6 +17,7 @@ from hoaflow.logs import Log
 from hoaflow.metrics.server import MetricsServer, registry_of_process
 from hoaflow.mobility.loop import Loop
 from hoaflow.mobility.namespace_lock import lock_namespace
+from hoaflow.mobility.objects import restore_others
 from hoaflow.mobility.terminal_server import NO_SWITCHES, Listing, Switch, TerminalServer, silence
 from hoaflow.mobility.upkeep import Upkeep
 from hoaflow.tunnel.declaration import Declared, set_up
@@ -57,9 +58,9 @@ class Service(ABC):
 
     @abstractmethod
     def work(self, now: float) -> Iterable[float | None]:
-        """Do what is due; return when more is (monotonic seconds, None for never).
+        """Do what is due, for some hundredths of a second at most; return when more is due.
 
-        While that is at once, the kernel is not compared.
+        In monotonic seconds, None for never. Between two calls the kernel is compared, if that is due.
         """
 
     def run(self) -> None:
@@ -92,6 +93,7 @@ class Service(ABC):
         self.undo.callback(self.upkeep.close)
         for declared in wanted:
             self.undo.callback(declared.remove)
+        restore_others(wanted)
         set_up(wanted, lambda done: self._log.info("set-up", done=done))
         for changes in self.upkeep.changes.sockets:
             self.listen(changes, self.upkeep.read_changes)
@@ -128,8 +130,6 @@ class Service(ABC):
 
     def _turn(self, now: float) -> float:
         due = min((each for each in self.work(now) if each is not None), default=math.inf)
-        if due <= now:
-            return due
         if now >= self.upkeep.due:
             self.upkeep.run_slice()
         return min(due, self.upkeep.due)

@@ -25,6 +25,17 @@ def add_console(options: argparse.ArgumentParser, name: str) -> None:
     options.add_argument("--no-console", action="store_true", help=f"no {name}")
 
 
+def add_access_links(options: argparse.ArgumentParser) -> None:
+    """Add the option of those who are the router of mobile nodes."""
+    options.add_argument(
+        "--access-link",
+        required=True,
+        action="append",
+        metavar="IFACE",
+        help="an interface to mobile nodes; repeatable",
+    )
+
+
 def console(arguments: argparse.Namespace) -> tuple[str, int] | None:
     """Return where the console listens, None for no console."""
     address: tuple[str, int] = arguments.console

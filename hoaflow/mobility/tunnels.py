@@ -5,16 +5,17 @@ Of reverse-tunnelled packets (RFC 6275, section 10.4.5), only those pass whose o
 whose inner source is the home address of the same binding. nftables drops and counts all others, with either plane.
 """
 
+from contextlib import closing
 from typing import Protocol
 
 from hoaflow.linux import MAIN_TABLE
 from hoaflow.logs import Log
 from hoaflow.mobility.binding_objects import AcceptedPairs
-from hoaflow.mobility.ip6tnl_plane import Ip6tnlPlane, usable
+from hoaflow.mobility.ip6tnl_plane import Devices, Ip6tnlPlane, usable
 from hoaflow.mobility.routes import CareOfAddressRoutes
 from hoaflow.mobility.seg6_plane import Seg6Plane
 from hoaflow.mobility.source_check import SourceCheck
-from hoaflow.tunnel.declaration import Declared
+from hoaflow.tunnel.declaration import Declared, tear_down
 from hoaflow.tunnel.errors import TunnelError
 from hoaflow.tunnel.icmp_errors import TunnelPacketError
 from hoaflow.tunnel.objects import NftTable
@@ -32,6 +33,8 @@ class Plane(Protocol):
     name: str
     relays_errors: bool
     """Whether the kernel relays ICMPv6 errors about tunnel packets to correspondents (RFC 2473, section 8)."""
+    inner_mark: int | None
+    """The mark by which it tells tunnel packets that carry a packet to the home agent itself; None if it need not."""
 
     def declaration(self) -> list[Declared]:
         """Return what the kernel must have, in the order in which it is made."""
@@ -56,14 +59,14 @@ class Plane(Protocol):
 class Tunnels:
     """The data plane and the spoofing filter, and which bindings they should hold."""
 
-    def __init__(self, home_agent: str, table: int = MAIN_TABLE, ipv4: bool = False) -> None:
+    def __init__(self, home_agent: str, table: int = MAIN_TABLE, ipv4: bool = False, networks: bool = False) -> None:
         """Choose the plane: ip6tnl where the kernel has it, else seg6. Raises one of KERNEL_ERRORS.
 
         `table` gets the routes into the tunnels. `ipv4`: IPv4 home addresses have tunnels, too, which seg6 carries.
+        `networks`: so do mobile networks, in which there may be mobile nodes.
         """
-        self._home_agent, self._ipv4 = home_agent, ipv4
+        self._home_agent, self._table, self._ipv4 = home_agent, table, ipv4
         self._wanted: dict[str, str] = {}  # home address → care-of address
-        self._pairs = SpoofingFilter(destination=home_agent)
         lacks = "its devices carry IPv6 only" if ipv4 else usable(home_agent)
         self._plane: Plane
         if lacks is None:
@@ -71,9 +74,22 @@ class Tunnels:
             LOG.info("data-plane", chosen="ip6tnl", reason="the kernel has ip6_tunnel")
         else:
             LOG.info("data-plane-probe", plane="ip6tnl", usable=False, reason=lacks)
-            self._plane = Seg6Plane(home_agent, self._wanted, table, ipv4)
+            self._plane = Seg6Plane(home_agent, self._wanted, table, ipv4, networks)
             reason = "the kernel has no ip6_tunnel, but seg6 reduced encapsulation"
             LOG.info("data-plane", chosen="seg6", reason="it carries IPv4, too" if ipv4 else reason)
+        self._pairs = SpoofingFilter(destination=home_agent, inner_mark=self._plane.inner_mark)
+
+    def remove_leftovers(self) -> None:
+        """Remove what a killed process left that had another plane, or IPv4 home addresses, by other options.
+
+        What it had in common with this one is compared and mended with the rest. Raises one of KERNEL_ERRORS.
+        """
+        if isinstance(self._plane, Seg6Plane):
+            with closing(Devices(self._home_agent, {})) as devices:
+                devices.remove()
+        if not self._ipv4:
+            with closing(Seg6Plane(self._home_agent, {}, self._table, ipv4=True)) as other:
+                tear_down(other.leftovers(only_ipv4=isinstance(self._plane, Seg6Plane)), _say_removed)
 
     def declaration(self) -> list[Declared]:
         """Return what the kernel must have. The filter comes first, as nothing may be decapsulated without it."""
@@ -141,3 +157,7 @@ class Tunnels:
         """Close its sockets."""
         self._plane.close()
         self._pairs.close()
+
+
+def _say_removed(what: str) -> None:
+    LOG.debug("leftover", removed=what)

@@ -28,6 +28,15 @@ HOME_AGENT, HOME_PREFIX, HOME_ADDRESS = "2001:db8:99::1", "2001:db8:99::/64", "2
 CN, HOST, CARE_OF_1, CARE_OF_2 = "2001:db8:1::2", "2001:db8:99::200", "2001:db8:2::2", "2001:db8:3::2"
 UPLINK, UPLINK_HOP = "2001:db8:10::2", "2001:db8:10::1"
 NAMES = ("cn", "rt", "ha", "hh", "mn")
+LINKS = (
+    ("cn", "c0", "rt", "r0"),
+    ("ha", "u0", "rt", "r9"),
+    ("mn", "m1", "rt", "r1"),
+    ("mn", "m2", "rt", "r2"),
+    ("mn", "m0", "ha", "h0"),
+    ("hh", "e0", "ha", "h1"),
+)
+MOBILE_NODES_LINKS = ("m0", "m1", "m2")  # down at first: it starts nowhere
 TIMEOUT = patient(60.0)
 
 
@@ -216,21 +225,18 @@ class Lab(Environment):
         return node
 
     def _start(self) -> None:
+        # Few processes: every one of many tests waits for this, and under emulation each takes long to start.
+        self._ip(*(f"netns add {self.namespace(name)}" for name in self.names))
         for name in self.names:
-            self._ip(f"netns add {self.namespace(name)}")
-            self.run(name, "ip link set lo up")
-            self.run(name, "sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.all.accept_dad=0")
-        self.run("rt", "sysctl -qw net.ipv6.conf.all.forwarding=1 net.ipv6.conf.default.forwarding=1")
-        self._veth("cn", "c0", "rt", "r0")
-        self._veth("ha", "u0", "rt", "r9")
-        self._veth("mn", "m1", "rt", "r1")
-        self._veth("mn", "m2", "rt", "r2")
-        self._veth("mn", "m0", "ha", "h0")
-        self._veth("hh", "e0", "ha", "h1")
-        self.run("ha", "ip link add hl type bridge mcast_snooping 0")
-        for port in ("h0", "h1"):
-            self.run("ha", f"ip link set {port} master hl")
-        self.run("ha", "ip link set hl up")
+            settings = ["default.accept_dad=0", "all.accept_dad=0"]
+            settings += ["all.forwarding=1", "default.forwarding=1"] if name == "rt" else []
+            self.run(name, " ".join(["sysctl -qw", *(f"net.ipv6.conf.{setting}" for setting in settings)]))
+        self._ip(*(self._link(*ends) for ends in LINKS))
+        lines = {name: ["link set lo up"] for name in self.names}
+        lines["ha"] += ["link add hl type bridge mcast_snooping 0"]
+        lines["ha"] += [f"link set {port} master hl" for port in ("h0", "h1")] + ["link set hl up"]
+        for name, interface in (end for ends in LINKS for end in (ends[:2], ends[2:])):
+            lines[name] += [f"link set {interface} up"] if interface not in MOBILE_NODES_LINKS else []
         for name, interface, address in (
             ("cn", "c0", CN),
             ("rt", "r0", "2001:db8:1::1"),
@@ -241,22 +247,28 @@ class Lab(Environment):
             ("ha", "hl", HOME_AGENT),
             ("hh", "e0", HOST),
         ):
-            self.run(name, f"ip address add {address}/64 dev {interface} nodad")
-        self.run("cn", "ip -6 route add default via 2001:db8:1::1")
-        self.run("ha", f"ip -6 route add default via {UPLINK_HOP}")
-        self.run("hh", f"ip -6 route add default via {HOME_AGENT}")
-        self.run("rt", f"ip -6 route add {HOME_PREFIX} via {UPLINK}")
+            lines[name].append(f"address add {address}/64 dev {interface} nodad")
+        lines["cn"].append("route add default via 2001:db8:1::1")
+        lines["ha"].append(f"route add default via {UPLINK_HOP}")
+        lines["hh"].append(f"route add default via {HOME_AGENT}")
+        lines["rt"].append(f"route add {HOME_PREFIX} via {UPLINK}")
+        for name, each in lines.items():
+            self._ip(*each, within=name)
 
     def _veth(self, one: str, interface: str, other: str, peer: str) -> None:
+        self._ip(self._link(one, interface, other, peer))
+        for name, end in ((one, interface), (other, peer)):
+            if end not in MOBILE_NODES_LINKS:
+                self._ip(f"link set {end} up", within=name)
+
+    def _link(self, one: str, interface: str, other: str, peer: str) -> str:
         # With the same index at both ends, the kernel may announce a second late that one has gone down or come up.
         first, second = next(self._indexes), next(self._indexes)
         ends = f"{interface} index {first} netns {self.namespace(one)} type veth"
-        ends += f" peer name {peer} index {second} netns {self.namespace(other)}"
-        self._ip(f"link add {ends}")
-        for name, end in ((one, interface), (other, peer)):
-            if end not in ("m0", "m1", "m2"):  # the mobile node starts nowhere
-                self.run(name, f"ip link set {end} up")
+        return f"link add {ends} peer name {peer} index {second} netns {self.namespace(other)}"
 
-    @staticmethod
-    def _ip(arguments: str) -> None:
-        subprocess.run(["ip", *arguments.split()], check=True, capture_output=True, timeout=patient(30))
+    def _ip(self, *lines: str, within: str | None = None) -> None:
+        """Run `ip LINE` for each of them, in one process; `within`: the node."""
+        command = ["ip", *(["-n", self.namespace(within)] if within else []), "-batch", "-"]
+        done = subprocess.run(command, input="\n".join(lines), capture_output=True, text=True, timeout=patient(30))
+        assert done.returncode == 0, f"{within}: {lines}: {done.stderr}"

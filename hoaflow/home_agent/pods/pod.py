@@ -5,10 +5,12 @@ import threading
 from contextlib import ExitStack, closing
 
 from hoaflow.etcd import EtcdClient
-from hoaflow.home_agent.agent import HomeAgent, Settings, remove_leftovers
+from hoaflow.home_agent.agent import HomeAgent
+from hoaflow.home_agent.leftovers import remove_leftovers
 from hoaflow.home_agent.pods.keys import Keys, Shared
 from hoaflow.home_agent.pods.serving import HOME_LINK_DOWN
 from hoaflow.home_agent.pods.standby import Standby
+from hoaflow.home_agent.settings import Settings
 from hoaflow.logs import Log
 from hoaflow.metrics.server import MetricsServer, registry_of_process
 from hoaflow.mobility.namespace_lock import lock_namespace
@@ -78,8 +80,6 @@ class Pod:
         """Tell probes that this pod is alive but not ready, as another one serves."""
         stack = ExitStack()
         if self._settings.metrics is not None:
-            server = MetricsServer(
-                self._settings.metrics, registry_of_process(), lambda: f"standing by: {standby.serving} serves"
-            )
+            server = MetricsServer(self._settings.metrics, registry_of_process(), standing_by=lambda: standby.serving)
             stack.callback(server.close)
         return stack

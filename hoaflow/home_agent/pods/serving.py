@@ -120,13 +120,20 @@ class Serving:
             self._announced += 1
 
     def close(self) -> None:
-        """Fall silent on the home link, then give the address back."""
+        """Fall silent on the home link, give the address back, and let the kernel go on until another pod has it all.
+
+        So nothing is lost if there is one: neighbours send here until the other announces an address. Whether there is
+        one shows within the time that a lease lasts.
+        """
+        was_lost = self.over
         try:
             with self._upkeep.own_changes():
                 self._gate.shut()
         except KERNEL_ERRORS as error:
             LOG.warning("gate-not-shut", reason=error, effect=f"it ends within {self._ownership.seconds} s by itself")
         self._ownership.close()
+        if not was_lost:
+            LOG.info("handed-over", complete=self._home_link.wait_for_successor(self._ownership.seconds))
 
 
 def _number(address: str) -> str:

@@ -56,6 +56,12 @@ SEG6: dict[str, Sequence[str]] = {
         "ip -6 rule del pref 5",
         f"ip -6 rule add pref 5 to {HOME_AGENT} lookup 77",
     ],
+    # What a tunnel carries for the home agent itself.
+    f"route {HOME_AGENT}/128 of table 45 via fe80::2 dev hoaflow-out": ["ip -6 route flush table 45"],
+    "no other routes of table 45": [f"ip -6 route add {HOME_AGENT} dev hl table 45 proto static metric 1"],
+    f"decapsulation for {HOME_AGENT} to 45": ["ip -6 route flush table 44"],
+    "no other routes of table 44": [f"ip -6 route add {HOME_AGENT} dev hl table 44 proto static metric 1"],
+    "rule 3 (IPv6) looks into table 44": ["ip -6 rule del pref 3", f"ip -6 rule add pref 3 to {HOME_AGENT} lookup 77"],
 }
 
 
@@ -82,6 +88,7 @@ IPV4: dict[str, Sequence[str]] = {
     "rule 4 (IPv6) looks into table 43": ["ip -6 rule del pref 4", f"ip -6 rule add pref 4 to {HOME_AGENT} lookup 77"],
     f"address {IPV4_HOME_AGENT}/24 dev hl": [f"ip address del {IPV4_HOME_AGENT}/24 dev hl"],
     "route 10.99.0.0/24 dev hl": ["ip -4 route del 10.99.0.0/24 dev hl"],
+    "unreachable IPv4 prefixes of mobile nodes": ["ip -4 route del unreachable 10.99.0.0/24"],
     "IPv4 proxy entries on the home link": [f"ip neigh del proxy {IPV4_HOME_ADDRESS} dev hl"],
     "the check of sources of IPv4 packets out of tunnels": ["sysctl -qw net.ipv4.conf.u0.rp_filter=1"],
 }

@@ -1,31 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two home agents on one home link: who looks for one is told of both, in order, and of none that has died.
 
-RFC 6275, sections 10.5 and 10.6.
+RFC 6275, sections 10.5 and 10.6; RFC 3963, section 7.
 """
 
 import json
+from pathlib import Path
 
 from tests.support.mobility import CARE_OF_1, HOME_ADDRESS, HOME_AGENT, HOST, Lab
+from tests.support.nemo import prefix_table
 from tests.support.waiting import wait_for
 
 ANYCAST = "2001:db8:99:0:fdff:ffff:ffff:fffe"
+MOBILE_ROUTER = 0x8000
+"""Flag R of requests and replies (RFC 3963, section 7)."""
 OFTEN = ("--advertise", "2")  # so a home agent that has died is forgotten after 6 s
 
-# Sends a Dynamic Home Agent Address Discovery Request; prints the addresses that are answered, null after 3 s without.
+# Sends a Dynamic Home Agent Address Discovery Request with these flags; prints flags and addresses that are answered,
+# null after 3 s without.
 ASK = """
 import ipaddress, json, socket, struct, sys
 asking = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
 asking.settimeout(3)
-asking.sendto(struct.pack("!BBHHH", 144, 0, 0, 0x1234, 0), (sys.argv[1], 0))
+asking.sendto(struct.pack("!BBHHH", 144, 0, 0, 0x1234, int(sys.argv[2])), (sys.argv[1], 0))
 try:
     while (data := asking.recv(2000))[0] != 145:
         pass
 except TimeoutError:
     print("null")
     sys.exit()
-assert struct.unpack_from("!H", data, 4)[0] == 0x1234
-print(json.dumps([str(ipaddress.IPv6Address(data[at:at + 16])) for at in range(8, len(data), 16)]))
+identifier, flags = struct.unpack_from("!HH", data, 4)
+assert identifier == 0x1234
+print(json.dumps([flags, [str(ipaddress.IPv6Address(data[at:at + 16])) for at in range(8, len(data), 16)]]))
 """
 
 # Sends Mobile Prefix Solicitations from the care-of address; prints the routing header and prefix of an answer.
@@ -48,15 +54,15 @@ while select.select([receiver], [], [], float(seconds))[0]:
 """
 
 
-def told(lab: Lab) -> list[str] | None:
-    """Return the home agents that a correspondent node is told of, None without an answer."""
-    found: list[str] | None = json.loads(lab.python("cn", ASK, ANYCAST))
-    return found
+def told(lab: Lab, flags: int = 0) -> tuple[int, list[str]] | None:
+    """Return with which flags a correspondent node is told of which home agents, None without an answer."""
+    found = json.loads(lab.python("cn", ASK, ANYCAST, str(flags)))
+    return None if found is None else tuple(found)
 
 
 def answers(lab: Lab, *home_agents: str) -> None:
     """Wait until a correspondent node is told of these home agents, in this order."""
-    wait_for(f"it is told of {home_agents}", lambda: told(lab) == [*home_agents])
+    wait_for(f"it is told of {home_agents}", lambda: told(lab) == (0, [*home_agents]))
 
 
 def listed(lab: Lab, home_agent: str) -> bool:
@@ -89,6 +95,17 @@ def test_mobile_nodes_are_told_of_all_home_agents_by_preference_until_their_life
     other.logged("event=home-agent-heard", HOME_AGENT, since=since)
     assert again.stop() == 0
     other.logged("event=home-agent-gone", HOME_AGENT, since=since)
+
+
+def test_mobile_routers_are_told_of_home_agents_that_take_mobile_routers(lab: Lab, tmp_path: Path) -> None:
+    table = prefix_table(tmp_path)
+    first = lab.home_agent("--insecure", "--preference", "10", *OFTEN)
+    answers(lab, HOME_AGENT)
+    assert told(lab, MOBILE_ROUTER) == (0, [HOME_AGENT])  # none takes any, so without the flag
+    lab.other_home_agent("--insecure", "--mobile-networks", table, *OFTEN)
+    first.logged("event=home-agent-heard", HOST)
+    assert told(lab, MOBILE_ROUTER) == (MOBILE_ROUTER, [HOST])
+    answers(lab, HOME_AGENT, HOST)
 
 
 def test_an_anycast_address_that_somebody_takes_away_is_made_anew(lab: Lab) -> None:

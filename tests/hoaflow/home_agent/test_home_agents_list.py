@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Home Agents List, and what is advertised when (RFC 6275, sections 7, 10.5 and 10.5.1; RFC 4861, section 6.2)."""
 
+from dataclasses import replace
 from ipaddress import IPv6Address, IPv6Interface
 from random import Random
 
@@ -17,9 +18,10 @@ from hoaflow.home_agent.home_agents_list import (
     HomeAgentsList,
     in_order,
 )
+from hoaflow.home_agent.prefix_table import PrefixTable
 from hoaflow.mobility.messages import MAX_LIFETIME
 from hoaflow.mobility.router_advertisements import HomeAgentInformation, PrefixInformation, RouterAdvertisement
-from tests.support.binding_cache import HOME_AGENT, POLICY
+from tests.support.binding_cache import HOME_ADDRESS, HOME_AGENT, POLICY
 
 ANYCAST = IPv6Address("2001:db8:99:0:fdff:ffff:ffff:fffe")
 ONE, OTHER = "fe80::1", "fe80::2"
@@ -165,6 +167,14 @@ def test_what_a_home_agent_advertises_of_itself(default_router: bool) -> None:
     assert (prefix.on_link, prefix.autonomous, prefix.router_address) == (True, default_router, True)
     # No binding outlives its home prefix (RFC 6275, sections 10.3.1 and 10.6.3).
     assert MAX_LIFETIME < prefix.preferred_lifetime <= prefix.valid_lifetime
+
+
+@pytest.mark.parametrize("networks", [PrefixTable({HOME_ADDRESS: ("2001:db8:aa:1::/64",)}), PrefixTable({})])
+def test_whether_a_home_agent_takes_mobile_routers_is_advertised_and_heard(networks: PrefixTable) -> None:
+    policy = replace(POLICY, mobile_networks=networks)
+    heard = HomeAgentsList()
+    heard.heard(home_agent_advertisement(Advertising(ANYCAST, 10), policy, ONE, 0), 100.0)
+    assert [entry.mobile_routers for entry in heard] == [bool(networks)]
 
 
 @given(st.sampled_from([1, 4, 30, 1800]), st.lists(st.booleans(), max_size=30), st.randoms(use_true_random=False))

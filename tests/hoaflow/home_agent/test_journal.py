@@ -3,6 +3,7 @@
 
 import os
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -72,8 +73,8 @@ def test_nothing_is_on_the_disk_before_the_commit(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     journal = Journal(path)
     journal.record(record(1))
-    assert read(path).records == {}
     journal.close()
+    assert read(path).records == {}
 
 
 @given(st.data())
@@ -83,10 +84,10 @@ def test_whatever_a_crash_cuts_off_the_whole_records_count(
     path = tmp_path_factory.mktemp("journal") / "journal"
     write(path, *(record(number) for number in range(5)))
     content = path.read_bytes()
-    cut = data.draw(st.integers(len(HEADER), len(content)))
+    cut = data.draw(st.integers(0, len(content)))
     path.write_bytes(content[:cut])
     journal = read(path)
-    whole = content[:cut].count(b"\n") - 1
+    whole = max(content[:cut].count(b"\n") - 1, 0)
     # Without its line feed a record is whole all the same: its checksum says so.
     assert len(journal.records) in (whole, whole + 1)
     assert list(journal.records.values()) == [record(number) for number in range(len(journal.records))]
@@ -143,17 +144,60 @@ def test_it_does_not_grow_with_every_refresh(tmp_path: Path) -> None:
     assert read(path).records == {record(1).home_address: record(1)}
 
 
-def test_a_full_disk_is_told_and_made_up_for(tmp_path: Path) -> None:
+def test_while_it_is_open_nobody_else_reads_it(tmp_path: Path) -> None:
+    """A second home agent is refused by the namespace's lock, too, but only after it has read the journal."""
     path = tmp_path / "journal"
     journal = Journal(path)
     journal.record(record(1))
     journal.commit(lambda: [])
-    full = os.open("/dev/full", os.O_WRONLY)
-    kept, journal._file = journal._file, full
+    with pytest.raises(JournalError, match="journal: another hoaflow-ha uses it"):
+        Journal(path)
     journal.record(record(2))
-    with pytest.raises(OSError, match="No space left"):
-        journal.commit(lambda: [])
-    os.close(kept)
+    assert journal.commit(lambda: [])
+    journal.close()
+    assert read(path).records == {r.home_address: r for r in (record(1), record(2))}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda path: path.unlink(),
+        lambda path: path.rename(path.with_name("yesterday")),
+        lambda path: path.with_name("backup").write_bytes(HEADER) and path.with_name("backup").replace(path),
+        lambda path: path.write_bytes(b""),
+        lambda path: os.truncate(path, path.stat().st_size - 1),
+    ],
+    ids=["removed", "moved away", "replaced", "emptied", "cut short"],
+)
+def test_a_file_that_somebody_changes_is_written_anew_with_the_next_record(
+    tmp_path: Path, change: Callable[[Path], object]
+) -> None:
+    path = tmp_path / "journal"
+    journal = Journal(path)
+    journal.record(record(1))
+    assert journal.commit(lambda: [])
+    change(path)
+    journal.record(record(2))
+    assert not journal.commit(lambda: [record(1), record(2)])
+    journal.record(record(3))
+    assert journal.commit(lambda: [])
+    journal.close()
+    found = read(path)
+    assert (found.damages, list(found.records.values())) == ([], [record(1), record(2), record(3)])
+
+
+def test_a_full_disk_is_told_and_made_up_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "journal"
+    journal = Journal(path)
+    journal.record(record(1))
+    journal.commit(lambda: [])
+    full, write = os.open("/dev/full", os.O_WRONLY), os.write
+    journal.record(record(2))
+    with monkeypatch.context() as filled:
+        filled.setattr(os, "write", lambda _, data: write(full, data))
+        with pytest.raises(OSError, match="No space left"):
+            journal.commit(lambda: [])
+    os.close(full)
     journal.commit(lambda: [record(1), record(2)])
     journal.close()
     assert read(path).records == {r.home_address: r for r in (record(1), record(2))}

@@ -35,6 +35,12 @@ def kernel_state(lab: Lab, name: str) -> str:
     return "".join(lab.run(name, command, check=False) for command in commands)
 
 
+def kernel_settings(lab: Lab) -> str:
+    """Return the settings that a home agent changes, but for an interface's own."""
+    names = ("ipv6.conf.all.forwarding", "ipv6.conf.all.proxy_ndp", "ipv4.conf.all.forwarding")
+    return lab.run("ha", f"sysctl {' '.join(f'net.{name}' for name in names)}")
+
+
 def test_roaming(lab: Lab, tmp_path: Path) -> None:
     before = {name: kernel_state(lab, name) for name in ("ha", "mn")}
     lab.run("ha", "nft add table ip6 hoaflow_ha_owner")  # as a killed pod leaves it, with drops in it
@@ -133,7 +139,9 @@ def test_a_second_home_agent_leaves_the_first_one_alone(lab: Lab) -> None:
 
 
 def test_killed_and_started_again(lab: Lab) -> None:
+    before = kernel_settings(lab)
     home_agent, node = away_from_home(lab, "--lifetime", "8")
+    assert kernel_settings(lab) != before
     home_agent.stop(kill=True)
     assert lab.ping("cn", HOME_ADDRESS) == 3  # its kernel goes on
     since = len(node.out.lines)
@@ -143,8 +151,27 @@ def test_killed_and_started_again(lab: Lab) -> None:
     assert lab.run("ha", "ip -6 neigh show proxy") == ""
     node.event("registered", since)
     reachable(lab)
-    assert restarted.stop() == 0
+    lab.run("ha", "nft flush ruleset")  # with the record of what the settings were
+    restarted.logged("event=mended", "former value")
+    restarted.stop(kill=True)
+    assert lab.home_agent("--insecure").stop() == 0
     assert "hoaflow" not in kernel_state(lab, "ha")
+    assert kernel_settings(lab) == before
+
+
+def test_another_home_link_leaves_the_settings_of_the_former_one_as_they_were(lab: Lab) -> None:
+    before = kernel_settings(lab)
+    lab.run("ha", "sysctl -qw net.ipv6.conf.hl.disable_ipv6=1")
+    lab.home_agent("--insecure").stop(kill=True)
+    lab.run("ha", "ip link add other type veth peer name end")
+    for name in ("other", "end"):
+        lab.run("ha", f"ip link set {name} up")
+    own = ["--home-agent", "2001:db8:98::1", "--home-prefix", "2001:db8:98::/64", "--home-link", "other"]
+    home_agent = lab.start_home_agent("--insecure", *own)
+    home_agent.logged("event=started")
+    assert lab.run("ha", "sysctl -n net.ipv6.conf.hl.disable_ipv6") == "1\n"
+    assert home_agent.stop() == 0
+    assert kernel_settings(lab) == before
 
 
 def test_killed_and_started_again_with_its_state(lab: Lab, tmp_path: Path) -> None:

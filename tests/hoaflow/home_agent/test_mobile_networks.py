@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mobile networks (RFC 3963): what a mobile router may have, and packets to and from a node behind it."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.mobility import CARE_OF_1, CARE_OF_2, CN, HOME_ADDRESS, HOST
-from tests.support.nemo import NETWORK, NODE, OTHER_NETWORK, NemoLab, prefix_table
+from tests.support.nemo import NETWORK, NODE, OTHER_NETWORK, VISITOR, NemoLab, prefix_table
 from tests.support.roaming import comes_home, registers
 
 
@@ -92,3 +93,33 @@ def test_networks_outlive_a_restart_and_are_taken_from_a_router_that_leaves_them
     home_agent.logged("event=binding-moved")
     assert b" MNP: 2001:db8:aa:2:0:0:0:0/64\n" in lab.console("bc")
     assert f"{NETWORK} via {HOME_ADDRESS} dev hl" in lab.run("ha", "ip -6 route show table main")
+
+    # Until its home link is mended, the next router gets nothing back.
+    home_agent.process.send_signal(signal.SIGSTOP)
+    lab.run("ha", "ip link set hl down")
+    for address in (HOST, NODE):
+        assert "No route" in lab.run("cn", f"ping -n -c 1 -W 3 {address}", check=False)
+
+
+def test_a_mobile_node_that_visits_a_mobile_network_is_reached_through_both_tunnels(
+    lab: NemoLab, tmp_path: Path
+) -> None:
+    home_agent = lab.home_agent("--insecure", "--mobile-networks", prefix_table(tmp_path))
+    router = lab.mobile_router()
+    registers(lab, router, "m1", CARE_OF_1)
+    visitor = lab.visitor()
+    visitor.event("registered", care_of_address=NODE)
+    for link, care_of_address in (("m2", CARE_OF_2), ("m1", CARE_OF_1)):
+        assert lab.ping("cn", VISITOR) == 3
+        assert lab.ping("nn", CN, source=VISITOR) == 3
+        assert lab.ping("hh", VISITOR) == 3
+        registers(lab, router, link, care_of_address)
+    # What does not fit into both tunnels is answered, not lost.
+    assert lab.ping("cn", VISITOR, size=1400) == 0
+    assert "mtu 1420" in lab.run("cn", f"ip -6 route get {VISITOR}")
+    assert lab.ping("cn", VISITOR, size=1372) == lab.ping("nn", CN, size=1372, source=VISITOR) == 3
+
+    comes_home(lab, router)
+    assert lab.ping("hh", VISITOR, size=1400) == 3  # by one tunnel
+    assert visitor.stop() == router.stop() == home_agent.stop() == 0
+    assert "mended" not in "\n".join(home_agent.log.lines)

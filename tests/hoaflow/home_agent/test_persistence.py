@@ -131,3 +131,18 @@ def test_a_disk_that_fails_is_told_once_and_tried_again_at_leisure(
     assert "event=journal-written-again" in caplog.text
     kept.close()
     assert set(Persistence(tmp_path / "journal")._journal.records) == set(NODES)  # type: ignore[union-attr]
+
+
+def test_a_journal_that_somebody_has_removed_is_told_and_written_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "journal"
+    registered(path)
+    cache, kept = BindingCache(POLICY), Persistence(path)
+    kept.restore(cache)
+    path.unlink()
+    kept.record(cache, NODES[0])
+    kept.commit(cache)
+    kept.close()
+    assert "event=journal-changed" in caplog.text
+    assert set(Persistence(path)._journal.records) == set(NODES)  # type: ignore[union-attr]

@@ -117,6 +117,10 @@ def test_the_table_is_read(tmp_path: Path) -> None:
         ('"2001:db8:99::1" = ["ff00::/16"]', "multicast"),
         ('"2001:db8:99::1" = ["2001:db8::/32"]', "overlaps the home prefix"),
         ('"2001:db8:99::1" = ["2001:db8:aa::/48"]\n"2001:db8:99::2" = ["2001:db8:aa:1::/64"]', "overlap"),
+        (
+            '"2001:db8:99::1" = ["2001:db8:aa::/64"]\n"2001:db8:99:0::1" = ["2001:db8:ab::/64"]',
+            "2001:db8:99::1 is there already, spelled differently",
+        ),
     ],
 )
 def test_wrong_tables_are_refused_in_words(tmp_path: Path, text: str, said: str) -> None:

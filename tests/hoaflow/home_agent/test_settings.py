@@ -130,6 +130,7 @@ def test_a_key_file_that_others_can_read_is_refused(tmp_path: Path, mode: int) -
         (GOOD.replace("0001", ""), "expected 16 bytes or more, got 14"),
         (GOOD + "algorithm = 1\n", "exactly spi and key"),
         ('"2001:db8:99::100" = 1\n', "exactly spi and key"),
+        (GOOD + GOOD.replace("99:0::100", "99::100"), "2001:db8:99::100 is there already, spelled differently"),
     ],
 )
 def test_wrong_keys_are_refused_in_words(tmp_path: Path, text: str, said: str) -> None:

@@ -6,14 +6,13 @@ from __future__ import annotations
 import select
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import NamedTuple
 
 import pytest
 
 from hoaflow.home_agent.declaration import declaration
-from hoaflow.home_agent.draining import Undefended
-from hoaflow.home_agent.home_link import HomeLink
-from hoaflow.home_agent.mobile_networks import MobileNetworks
+from hoaflow.home_agent.parts import open_parts
 from hoaflow.home_agent.settings import check, parser
 from hoaflow.mobility.tunnels import Tunnels
 from hoaflow.mobility.upkeep import Upkeep
@@ -60,20 +59,16 @@ def namespace() -> Iterator[str]:
 
 def kept(use: Callable[[Kept], None]) -> None:
     """Call `use` with a home agent's part of the current namespace."""
-    policy = check(parser().parse_args(OPTIONS)).policy
-    tunnels, link = Tunnels(policy.home_agent), HomeLink("hl", policy.home_agent)
-    networks = MobileNetworks(policy.mobile_networks, "hl", tunnels)
-    wanted = declaration(policy, tunnels, link, networks, None, lambda: None, Undefended(link, policy.home_agent))
-    set_up(wanted, lambda _: None)
-    for number in range(1, BINDINGS + 1):
-        tunnels.tunnel(f"2001:db8:99::1:{number:x}", f"2001:db8:2::{number:x}")
-    upkeep = Upkeep(wanted, lambda: tunnels.ports)
-    try:
+    settings = check(parser().parse_args(OPTIONS))
+    with ExitStack() as opened:
+        parts = open_parts(settings, opened)
+        tunnels, wanted = parts.tunnels, declaration(settings.policy, parts, lambda: None)
+        set_up(wanted, lambda _: None)
+        for number in range(1, BINDINGS + 1):
+            tunnels.tunnel(f"2001:db8:99::1:{number:x}", f"2001:db8:2::{number:x}")
+        upkeep = Upkeep(wanted, lambda: tunnels.ports)
+        opened.callback(upkeep.close)
         use(Kept(wanted, tunnels, upkeep))
-    finally:
-        upkeep.close()
-        tunnels.close()
-        link.close()
 
 
 def work_off(upkeep: Upkeep) -> int:

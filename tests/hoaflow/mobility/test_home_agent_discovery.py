@@ -56,10 +56,17 @@ def test_the_anycast_address_of_home_agents(prefix: str, anycast: str) -> None:
 
 
 def test_a_discovery_request_is_read() -> None:
-    assert parse_discovery_request(bytes(ICMPv6HAADRequest(id=0x1234))) == 0x1234
+    assert parse_discovery_request(bytes(ICMPv6HAADRequest(id=0x1234, R=0))) == (0x1234, False)
     for message in (b"", b"\x90\x00\x00\x00\x12", b"\x90\x01" + bytes(6), bytes(ICMPv6HAADReply(id=1))):
         with pytest.raises(MalformedPacketError):
             parse_discovery_request(message)
+
+
+def test_flag_r_of_mobile_routers_is_the_first_after_the_identifier() -> None:
+    assert parse_discovery_request(bytes.fromhex("9000000012348000")) == (0x1234, True)
+    assert parse_discovery_request(bytes.fromhex("9000000012347fff")) == (0x1234, False)
+    reply = discovery_reply_packet(HOME_AGENT, CARE_OF, 0x1234, [HOME_AGENT], mobile_routers=True)[40:]
+    assert (reply[4:8].hex(), parse_discovery_reply(reply)) == ("12348000", (0x1234, [HOME_AGENT]))
 
 
 def test_a_discovery_reply_has_as_many_addresses_as_every_link_carries() -> None:
@@ -74,7 +81,7 @@ def test_a_discovery_reply_has_as_many_addresses_as_every_link_carries() -> None
 
 def test_a_mobile_node_reads_what_a_home_agent_answers() -> None:
     asked = IPv6(discovery_request_packet(CARE_OF, HOME_AGENT, 0x1234))
-    assert parse_discovery_request(bytes(asked.payload)) == 0x1234
+    assert parse_discovery_request(bytes(asked.payload)) == (0x1234, False)
     answer = discovery_reply_packet(HOME_AGENT, CARE_OF, 0x1234, [HOME_AGENT, "2001:db8:99::2"])[40:]
     assert parse_discovery_reply(answer) == (0x1234, [HOME_AGENT, "2001:db8:99::2"])
     for message in (answer[:-1], answer[:4], bytes(asked.payload)):

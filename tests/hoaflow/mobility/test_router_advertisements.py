@@ -36,7 +36,7 @@ advertisements = st.builds(
     st.integers(0, 0xFFFF),
     st.lists(prefixes, max_size=4).map(tuple),
     st.booleans(),
-    st.none() | st.builds(HomeAgentInformation, st.integers(0, 0xFFFF), st.integers(0, 0xFFFF)),
+    st.none() | st.builds(HomeAgentInformation, st.integers(0, 0xFFFF), st.integers(0, 0xFFFF), st.booleans()),
 )
 
 
@@ -57,6 +57,11 @@ def test_a_home_agents_advertisement_on_the_wire() -> None:
     assert (option.prefix, option.prefixlen, option.L, option.A, option.R) == ("2001:db8:99::1", 64, 1, 0, 1)
     assert (packet[ICMPv6NDOptHAInfo].pref, packet[ICMPv6NDOptHAInfo].lifetime) == (7, 90)
     assert in6_chksum(58, packet, bytes(message)) == 0
+
+
+def test_a_home_agent_that_takes_mobile_routers_says_so_in_its_option() -> None:
+    advertisement = RouterAdvertisement(ROUTER, 0, (), True, HomeAgentInformation(7, 90, mobile_routers=True))
+    assert router_advertisement_packet(advertisement, MAC)[-8:].hex() == "080180000007005a"  # RFC 3963, section 7.3
 
 
 @pytest.mark.parametrize(
