@@ -26,6 +26,7 @@ from hoaflow.client.directory import MemberAddress
 from hoaflow.logs import Log
 from hoaflow.router.announcement import Announcement
 from hoaflow.router.calls import Calls
+from hoaflow.router.care_of_routes import CareOfRoutes
 from hoaflow.router.database_changes import DatabaseChanges
 from hoaflow.router.endpoint import TOUT, Endpoint
 from hoaflow.router.endpoint_routes import EndpointRoutes
@@ -51,6 +52,7 @@ LOG = Log("router")
 UNREADABLE_RETRY = 0.25, 5.0  # seconds between attempts to read the kernel's interfaces
 MOST_MACS = 64  # the most that the controller takes
 COMPARE, LONGEST_COMPARE = 3.0, 10.0  # seconds between comparisons of everything declared, while nothing changes
+UNCOMPARED = 10.0  # seconds without a complete comparison after which no controller is called
 # The least seconds between comparisons, and the share of the time that they may take with and without changes.
 GAP, SHARE_OF_CHANGES, COMPARE_SHARE = 0.1, 0.2, 0.05
 # Seconds between readings of all routes and pairs, and the share of the time that these may take without and with
@@ -119,6 +121,7 @@ class Agent:
         self._macs: tuple[str, ...] = ()  # of the router's kernel, as last looked at
         self._macs_retry = Backoff(*UNREADABLE_RETRY, random.Random())
         self._readable = False  # the kernel's interfaces; without them, nothing is said
+        self._uncompared: float | None = None  # since when no comparison has been complete; in the end, nothing is said
         self._compare_due = self._resync_due = 0.0
         self._compare_after = self._resync_after = 0.0  # earlier than when due, where something has changed
         self._states = {"database": "ok", "comparison": "ok", "kernel": "ok"}
@@ -127,6 +130,7 @@ class Agent:
         self._database = DatabaseChanges(ovsdb.db)
         self._watch = Watch(self._database)
         self._relays = ErrorRelays()
+        self._ways = CareOfRoutes(bridge)
         self._firewalls = Firewalls(self._watch.wake)
 
     def run(self) -> None:
@@ -148,6 +152,7 @@ class Agent:
     def close(self) -> None:
         """Close everything that is listened to."""
         self._relays.close()
+        self._ways.close()
         self._firewalls.close()
         if self._calls is not None:
             self._calls.close()
@@ -166,7 +171,7 @@ class Agent:
         now = time.monotonic()
         if names := self._members.names_to_resolve(now):
             self._calls.resolve(names)
-        if self._readable:
+        if self._readable and not self._is_uncompared(now):
             for member, command in self._members.next(self._announcement(), now):
                 self._calls.submit(member, command)
         due = min(self._compare_due, self._members.due(now))
@@ -200,8 +205,9 @@ class Agent:
         failed = without_endpoint(followed, self._endpoints) | followed.unreadable
         for home_agent, desired in followed.by_home_agent.items():
             if home_agent in self._endpoints:
-                routes = self._endpoints[home_agent]
+                routes, changed = self._endpoints[home_agent], desired.changed
                 failed |= routes.apply(desired) | self._relays.kept_back(routes)
+                failed |= self._ways.blocked(routes, desired.tunnels, changed)
                 if (problem := self._firewalls.problem(routes)) is not None:
                     # All of it stays on the home agent's path, which enters by another interface.
                     failed |= dict.fromkeys(desired.tunnels, problem)
@@ -230,8 +236,9 @@ class Agent:
             again = again or self._resync_due <= self._resync_after
             self._relays.follow(self._endpoints.values())
         except (RouterError, OSError) as error:
-            self._state("comparison", f"incomplete, all kept ({error})")
+            self._comparison_failed(error, time.monotonic())
         else:
+            self._uncompared = None
             self._state("comparison", "ok")
         self._check_macs()
         now, cost = time.monotonic(), time.process_time() - began
@@ -240,6 +247,20 @@ class Agent:
         self._compare_after = now + max(GAP, min(LONGEST_COMPARE, cost / SHARE_OF_CHANGES))
         if again:
             self._compare_soon()
+
+    def _comparison_failed(self, error: Exception, now: float) -> None:
+        assert self._members is not None, "made by _take"
+        if self._uncompared is None:
+            self._uncompared = now
+        if self._is_uncompared(now):
+            # Nobody knows whether packets go where they should: the leases end, and with them the offload.
+            self._members.announce_anew()
+            self._state("comparison", f"given up, no controller is called ({error})")
+        else:
+            self._state("comparison", f"incomplete, all kept ({error})")
+
+    def _is_uncompared(self, now: float) -> bool:
+        return self._uncompared is not None and now >= self._uncompared + UNCOMPARED
 
     def _compare_soon(self) -> None:
         """Schedule a comparison and a reading as soon as their cost allows."""
@@ -262,11 +283,14 @@ class Agent:
 
     def _apply_anew(self, mended: set[str]) -> None:
         """Apply the list again, after reading routes and pairs where they may have changed or a reading is due."""
+        assert self._members is not None, "made by _take"
         began = time.process_time()
         due = time.monotonic() >= self._resync_due
         for home_agent, routes in self._endpoints.items():
             if routes.made_anew() or home_agent in mended or due:
                 routes.forget()
+        wanted = self._members.desired.by_home_agent
+        self._ways.compare({self._endpoints[each]: wanted[each].tunnels for each in self._endpoints.keys() & wanted})
         self._apply()
         if due:
             now, cost = time.monotonic(), time.process_time() - began

@@ -30,6 +30,13 @@ TIMEOUT = 10.0  # seconds, enough for a slow host to start nft and ovs-ofctl
 AGAIN = 0.2  # seconds between packets: the first may be sent before the trace is listened to
 TRY_SECONDS = 30.0  # seconds between tries while the rules stay
 
+REVERSE_PATH = "fib saddr"
+"""What rules check sources by their routes with (nft(8)); a rule that accepts later does not help against them."""
+EXEMPT = (
+    "exempt them from the check of sources, as home addresses have their routes elsewhere; firewalld: IPv6_rpfilter=no "
+    "in firewalld.conf"
+)
+
 Send = Callable[[], object]
 
 
@@ -226,7 +233,8 @@ class _Trace:
                 self.pending.remove(probe)
         elif said[-2:] == ["(verdict", "drop)"] or said[:2] == ["policy", "drop"]:
             rule = " ".join(said).removesuffix(" (verdict drop)")
-            return Dropped(probe.what, f"chain {chain} of table {family} {table}: {rule}", probe.remedy)
+            remedy = EXEMPT if REVERSE_PATH in rule else probe.remedy
+            return Dropped(probe.what, f"chain {chain} of table {family} {table}: {rule}", remedy)
         return None
 
     def conclude(self, namespace: Namespace) -> Dropped:

@@ -33,7 +33,8 @@ from hoaflow.router.flow.kernel import TUNNEL_MAC
 from hoaflow.router.flow.record import FlowRecord
 from hoaflow.tunnel.nft_table import Table
 
-RAW, EARLY, LAST = -300, -300, 500  # priorities: before connection tracking; before and after all other rules
+# Priorities: before connection tracking; before and after all other rules, those of the raw tables included.
+RAW, FIRST, LAST = -300, -1000, 500
 FLOW_TABLE, FLOW_TABLE_IPV4 = "hoaflow_flow", "hoaflow_flow_ipv4"  # for IPv6 and for IPv4 outer headers
 FORWARD_CHAIN, PROBE_CHAIN = "errors_forwarded", "probe_passed"
 ICMP_ERRORS = ("destination-unreachable", "time-exceeded", "parameter-problem")
@@ -70,10 +71,10 @@ def kernel_tables(endpoint: Endpoint) -> tuple[Table, ...]:
             outer,
             name,
             untracked,
-            _chain("probe_traced", "prerouting", RAW, f"{probe} meta nftrace set 1"),
+            _chain("probe_traced", "prerouting", FIRST, f"{probe} meta nftrace set 1"),
             _chain(PROBE_CHAIN, "forward", LAST, f"{probe} drop"),
-            _chain(FORWARD_CHAIN, "forward", EARLY, copied),
-            _chain("errors_sent", "output", EARLY, copied),
+            _chain(FORWARD_CHAIN, "forward", FIRST, copied),
+            _chain("errors_sent", "output", FIRST, copied),
         ),
     )
 
@@ -97,19 +98,19 @@ def flow_tables(bridge: str, record: FlowRecord) -> tuple[Table, ...]:
         sent = f'iifname "{record.kernel_port}"'
         from_namespace = _chain("untracked_sent", "prerouting", RAW, f"{sent} {UNTRACKED}")
         received = f'{answer} {traced}\niifname "{bridge}" {tunnel_packet} {traced}'
-        begun = _chain(PROBE_SENT, "prerouting", RAW, f"{sent} {tunnel_packet} {traced}")
+        begun = _chain(PROBE_SENT, "prerouting", FIRST, f"{sent} {tunnel_packet} {traced}")
     else:
         inner = f"0x{ipaddress.IPv6Address(PROBE_INNER).packed.hex()}"
         tunnel_packet = f"meta l4proto ipv6 @th,64,128 {inner} @th,192,128 {inner}"
         from_namespace = ""
         received = f"{answer} {traced}\n{tunnel_packet} {traced}"
-        begun = _chain(PROBE_SENT, "output", RAW, f"{tunnel_packet} {traced}")
+        begun = _chain(PROBE_SENT, "output", FIRST, f"{tunnel_packet} {traced}")
     with_probes = _table(
         "ip" if record.is_ipv4 else "ip6",
         FLOW_TABLE_IPV4 if record.is_ipv4 else FLOW_TABLE,
         untracked,
         from_namespace,
-        _chain(PROBE_RECEIVED, "prerouting", RAW, received),
+        _chain(PROBE_RECEIVED, "prerouting", FIRST, received),
         begun,
         _chain(PROBE_FORWARDED, "forward", LAST, f"{answer} drop"),
         _chain(PROBE_DELIVERED, "input", LAST, f"{tunnel_packet} drop"),

@@ -19,9 +19,11 @@ from hoaflow.linux import (
     IFF_RUNNING,
     IFF_UP,
     NDA_DST,
+    NDA_PROTOCOL,
     RTA_DST,
     RTA_ENCAP_TYPE,
     RTA_GATEWAY,
+    RTA_IIF,
     RTA_OIF,
     RTA_PRIORITY,
     RTA_SRC,
@@ -92,12 +94,13 @@ class Address(NamedTuple):
 
 
 class Neighbour(NamedTuple):
-    """A neighbour's link-layer address."""
+    """A neighbour's link-layer address. `protocol`: the number of who has made the entry, 0 if it is not noted."""
 
     interface: int
     address: str
     mac: str
     state: int
+    protocol: int = 0
 
 
 class FoundRoute(NamedTuple):
@@ -204,12 +207,18 @@ class ActualState(Closing):
         body += rtnetlink.attribute(RTA_TABLE, struct.pack("=I", table))
         return self._listing(namespace, RTM_GETROUTE, body)
 
-    def route_to(self, namespace: Namespace, destination: bytes, source: bytes = b"") -> FoundRoute | None:
-        """Return the route that a packet of this namespace's own takes now; None where it can't be sent."""
+    def route_to(
+        self, namespace: Namespace, destination: bytes, source: bytes = b"", entrance: int = 0
+    ) -> FoundRoute | None:
+        """Return the route that a packet takes now; None where it can't be sent.
+
+        ``entrance``: the interface by which it comes, by its index; 0 for a packet of this namespace's own.
+        """
         family, bits = (AF_INET6, 128) if len(destination) == 16 else (int(socket.AF_INET), 32)
         body = rtnetlink.ROUTE.pack(family, bits, 8 * len(source), 0, 0, 0, 0, 0, 0)
         body += rtnetlink.attribute(RTA_DST, destination)
         body += rtnetlink.attribute(RTA_SRC, source) if source else b""
+        body += rtnetlink.attribute(RTA_IIF, struct.pack("=I", entrance)) if entrance else b""
         answer = self._socket(namespace).get(RTM_GETROUTE, body)
         return None if answer is None else found_route(answer)
 
@@ -236,6 +245,10 @@ class ActualState(Closing):
     def tables(self, namespace: Namespace) -> set[tuple[str, str]]:
         """Return (family, name) of a namespace's nftables tables."""
         return self.once(("tables", namespace), self._nft(namespace).tables)
+
+    def nft_comments(self, namespace: Namespace, family: str, table: str) -> list[str]:
+        """Return the comments of the rules of an nftables table; none if it does not exist."""
+        return self.once(("comments", namespace, family, table), lambda: self._nft(namespace).comments(family, table))
 
     def filters(self, namespace: Namespace, interface: int, hook: Hook) -> list[Filter]:
         """Return tc's filters at a hook of an interface, which is given by index."""
@@ -298,7 +311,9 @@ def _neighbour(payload: bytes) -> Neighbour | None:
     found = dict(attributes(payload[NDMSG.size :]))
     if family not in (socket.AF_INET, AF_INET6) or NDA_DST not in found:
         return None
-    return Neighbour(index, socket.inet_ntop(family, found[NDA_DST]), found.get(NDA_LLADDR, b"").hex(":"), state)
+    protocol = int.from_bytes(found.get(NDA_PROTOCOL, b""), "little")
+    address, mac = socket.inet_ntop(family, found[NDA_DST]), found.get(NDA_LLADDR, b"").hex(":")
+    return Neighbour(index, address, mac, state, protocol)
 
 
 def found_route(payload: bytes) -> FoundRoute:

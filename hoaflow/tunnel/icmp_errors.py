@@ -11,6 +11,8 @@ import ipaddress
 import struct
 from typing import NamedTuple
 
+from hoaflow.tunnel.checksum import checksum
+
 UNREACHABLE, TOO_BIG, TIME_EXCEEDED, PARAMETER_PROBLEM = 1, 2, 3, 4  # ICMPv6 types (RFC 4443)
 ERRORS = (UNREACHABLE, TOO_BIG, TIME_EXCEEDED, PARAMETER_PROBLEM)
 ADDRESS_UNREACHABLE = 3  # code of UNREACHABLE
@@ -171,17 +173,9 @@ def _answer_ipv4(error: TunnelPacketError) -> Answer | None:
     else:
         code, mtu = ICMP_HOST_UNREACHABLE, 0
     body = error.inner[:ICMP_PAYLOAD]
-    checksum = _checksum(struct.pack("!BBHHH", ICMP_UNREACHABLE, code, 0, 0, min(mtu, 0xFFFF)) + body)
-    head = struct.pack("!BBHHH", ICMP_UNREACHABLE, code, checksum, 0, min(mtu, 0xFFFF))
+    summed = checksum(struct.pack("!BBHHH", ICMP_UNREACHABLE, code, 0, 0, min(mtu, 0xFFFF)) + body)
+    head = struct.pack("!BBHHH", ICMP_UNREACHABLE, code, summed, 0, min(mtu, 0xFFFF))
     return Answer(error.inner_source, head + body, ipv4=True)
-
-
-def _checksum(data: bytes) -> int:
-    padded = data + bytes(len(data) % 2)
-    total: int = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
 
 
 def _ipv4(packed: bytes) -> str:

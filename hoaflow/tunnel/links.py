@@ -138,11 +138,11 @@ def global_addresses(namespace: Namespace, name: str | None = None, family: int 
         return _addresses(ipr, index, family, lasting_global=True)
 
 
-def add_neighbour(namespace: Namespace, dev: str, address: str, mac: str) -> None:
-    """Fix a neighbour's link-layer address."""
+def add_neighbour(namespace: Namespace, dev: str, address: str, mac: str, protocol: int = 0) -> None:
+    """Fix a neighbour's link-layer address. `protocol`: the number of who makes the entry, 0 to note none."""
     with netlink(namespace) as ipr:
-        index = _need(ipr, dev)
-        ipr.neigh("replace", family=family_of(address), ifindex=index, dst=address, lladdr=mac, state=NUD_PERMANENT)
+        entry = {"family": family_of(address), "ifindex": _need(ipr, dev), "dst": address, "lladdr": mac}
+        ipr.neigh("replace", **entry, state=NUD_PERMANENT, **({"protocol": protocol} if protocol else {}))
 
 
 def remove_neighbour(namespace: Namespace, dev: str, address: str) -> None:

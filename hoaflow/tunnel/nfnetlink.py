@@ -35,7 +35,8 @@ GET_TABLE, GET_CHAIN, GET_RULE, GET_SET, NEW_ELEMENTS, GET_ELEMENTS, DELETE_ELEM
 GENERIC = struct.Struct("!BBH")  # nfgenmsg: family, version, resource
 TABLE_NAME, TABLE_FLAGS, TABLE_USE, TABLE_HANDLE = 1, 2, 3, 4
 CHAIN_HANDLE, CHAIN_NAME, CHAIN_USE, CHAIN_COUNTERS = 2, 3, 6, 8
-RULE_CHAIN, RULE_HANDLE, RULE_EXPRESSIONS, RULE_POSITION = 2, 3, 4, 6
+RULE_CHAIN, RULE_HANDLE, RULE_EXPRESSIONS, RULE_POSITION, RULE_USERDATA = 2, 3, 4, 6, 7
+RULE_COMMENT = 0  # of nft(8)'s own data: type and length, an octet each, and text
 EXPRESSION_NAME, EXPRESSION_DATA, LOOKUP_SET = 1, 2, 1
 SET_NAME, SET_FLAGS, SET_ID, SET_HANDLE, SET_COUNT = 2, 3, 10, 16, 20
 ELEMENTS_TABLE, ELEMENTS_SET, ELEMENTS, LIST_ELEMENT = 1, 2, 3, 1
@@ -116,6 +117,18 @@ class NftSocket(Closing):
             before, generation = generation, self._generation()
             if before == generation:
                 break
+        return found
+
+    def comments(self, family: str, table: str) -> list[str]:
+        """Return the comments of a table's rules; none if there is no such table."""
+        found = []
+        for payload in self._list(GET_RULE, FAMILIES[family], attribute(1, _bytes(table))):
+            data = _facts(payload).get(RULE_USERDATA, b"")
+            while len(data) > 2:
+                kind, length = data[:2]
+                if kind == RULE_COMMENT:
+                    found.append(_text(data[2 : 2 + length]))
+                data = data[2 + length :]
         return found
 
     def elements(self, family: str, table: str, name: str) -> list[bytes]:

@@ -6,7 +6,7 @@ Each states one fact, so that a difference can be named precisely. `hoaflow.tunn
 
 from dataclasses import dataclass
 
-from pyroute2 import netns
+from pyroute2 import config, netns
 
 from hoaflow.linux import AF_INET, AF_INET6, NUD_PERMANENT, RT_SCOPE_UNIVERSE
 from hoaflow.tunnel import links, nft
@@ -17,6 +17,10 @@ from hoaflow.tunnel.namespace import Namespace, exists
 from hoaflow.tunnel.nft_table import Table
 
 TENTATIVE_OR_DUPLICATE = 0x40 | 0x08
+
+# Seconds that the process has which makes a namespace. pyroute2 kills it after 2, by when it may not have begun on a
+# busy router, and what it has done by half is a name without a namespace.
+config.default_communicate_timeout = 60
 
 
 def place(namespace: Namespace) -> str:

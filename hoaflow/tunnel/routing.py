@@ -21,6 +21,7 @@ from hoaflow.linux import (
     RTM_NEWRULE,
     RTN_LOCAL,
     RTN_UNICAST,
+    RTN_UNREACHABLE,
 )
 from hoaflow.tunnel.actual_state import (
     FRA_DST,
@@ -94,7 +95,8 @@ class Route:
             ours = [
                 found
                 for found in actual.routes(self.namespace, self._family, self.table, PROTOCOL)
-                if found.prefix == self.destination
+                # What is unreachable is so by an object of its own, where no other route leads.
+                if found.prefix == self.destination and found.kind != RTN_UNREACHABLE
             ]
         _remove_routes(self.namespace, self._family, ours)
 

@@ -94,6 +94,8 @@ LEFT = {
 # Marks on accepted packets. Routing rules need them to tell IPv4-in-IPv6 from IPv6-in-IPv6 behind extension headers. As
 # only marked packets are decapsulated, none is while the filter is missing.
 IPV4_MARK, IPV6_MARK = 4, 41
+INNER_MARK = 42
+"""Marks accepted packets whose inner packet is for the tunnel's own end, where that is asked for."""
 
 # `meta l4proto` finds the inner packet behind extension headers, as the kernel's decapsulation does; with `ip6 nexthdr`
 # a destination option before the inner packet would evade the check. The comparison is in a chain of its own, as nft
@@ -122,8 +124,7 @@ table {family} hoaflow {{
     chain {check} {{
         {fragment} counter name dropped drop
         jump {left}
-        {family} saddr . {source} @{pairs} {accept}
-        {family} saddr . {source} @{prefix_pairs} {accept}
+        {accepted}
         counter name dropped drop
     }}
     chain prerouting {{
@@ -154,16 +155,21 @@ class SpoofingFilter:
     that enter the namespace, including those that it forwards. Accepted packets get the mark IPV4_MARK or IPV6_MARK, by
     their payload. `left_mark`: the mark of tunnel packets with a payload for the home agent (Mobility Headers,
     multicast, link-local addresses), which are then accepted unchecked; by default, they are checked as all others.
+    `inner_mark`: of accepted packets that carry an IPv6 packet to `destination` itself; by default IPV6_MARK.
 
     Every change is idempotent and one transaction. Raises NftError, and ValueError for bad addresses.
     """
 
     def __init__(
-        self, namespace: Namespace = None, destination: str | None = None, left_mark: int | None = None
+        self,
+        namespace: Namespace = None,
+        destination: str | None = None,
+        left_mark: int | None = None,
+        inner_mark: int | None = None,
     ) -> None:
         self.namespace = namespace
         self._kept: NftSocket | None = None
-        self._left_mark = left_mark
+        self._left_mark, self._inner_mark = left_mark, inner_mark
         packed = None if destination is None else parse_address(destination)
         self.destination = None if packed is None else format_address(packed)
         self._outer = OUTER_IPV4 if packed is not None and len(packed) == OUTER_IPV4.octets else OUTER_IPV6
@@ -177,8 +183,13 @@ class SpoofingFilter:
         """The table and its rules, without pairs, in nft's language."""
         outer = self._outer
         condition = "" if self.destination is None else f"{outer.family} daddr {self.destination} "
+        inner = []
+        if self._inner_mark is not None and self.destination is not None:
+            end = int.from_bytes(parse_address(self.destination), "big")  # nft takes a number only
+            inner = [(f"@th,192,128 {end:#x} ", self._inner_mark)]
+        marks = {IPV6: [*inner, ("", IPV6_MARK)], IPV4: [("", IPV4_MARK)]}
         return RULESET.format(family=outer.family) + "".join(
-            _payload_ruleset(outer, each, condition, self._left_mark) for each in PAYLOADS
+            _payload_ruleset(outer, each, condition, self._left_mark, marks[each]) for each in PAYLOADS
         )
 
     @property
@@ -285,9 +296,17 @@ def _elements(outer: Outer, pairs: Iterable[tuple[str, str]]) -> dict[str, list[
     return elements
 
 
-def _payload_ruleset(outer: Outer, payload: Payload, condition: str, left_mark: int | None) -> str:
+def _payload_ruleset(
+    outer: Outer, payload: Payload, condition: str, left_mark: int | None, marks: Iterable[tuple[str, int]]
+) -> str:
+    """Return a payload's chains. `marks`: conditions and the marks of packets that meet them, the first that does."""
     left = () if left_mark is None else (f"{each} meta mark set {left_mark} accept" for each in LEFT[payload])
-    mark = f"meta mark set {IPV4_MARK if payload is IPV4 else IPV6_MARK} "
+    source = f"@th,{payload.source},{payload.bits}"
+    accepted = (
+        f"{which}{outer.family} saddr . {source} @{pairs} meta mark set {mark} counter name accepted accept"
+        for which, mark in marks
+        for pairs in (payload.pairs, payload.prefix_pairs)
+    )
     return PAYLOAD_RULESET.format(
         family=outer.family,
         fragment=outer.fragment,
@@ -296,8 +315,8 @@ def _payload_ruleset(outer: Outer, payload: Payload, condition: str, left_mark: 
         check=payload.check,
         left=payload.left,
         left_rules="\n        ".join(left),
-        source=f"@th,{payload.source},{payload.bits}",
-        accept=f"{mark}counter name accepted accept",
+        source=source,
+        accepted="\n        ".join(accepted),
         next_header=payload.next_header,
         condition=condition,
     )

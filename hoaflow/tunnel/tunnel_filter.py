@@ -20,7 +20,7 @@ from hoaflow.tunnel.namespace import Namespace
 from hoaflow.tunnel.objects import place
 from hoaflow.tunnel.rtnetlink import RouteSocket, attribute, interface_index
 from hoaflow.tunnel.tc import Filter, Hook, Tc, TcError
-from hoaflow.tunnel.tunnel_program import code
+from hoaflow.tunnel.tunnel_program import DESTINATION, LookedUp, code
 
 NAME = "hoaflow_tunnel"  # of the program and its filter, for bpftool(8) and tc(8)
 PREFERENCE, HANDLE = 1, 1
@@ -34,7 +34,7 @@ NEEDS = "IPv4 tunnels need Linux >= 5.13 with CONFIG_BPF_SYSCALL, CONFIG_NET_SCH
 
 def check_kernel(home_agent: str) -> None:
     """Have the kernel verify the program, and let go of it. Raises BpfError with the verifier's words."""
-    _tag(home_agent)
+    _tag(home_agent, DESTINATION)
 
 
 class TunnelMaps(Closing):
@@ -90,15 +90,19 @@ class TunnelMaps(Closing):
 
 @dataclass(frozen=True)
 class TunnelProgram:
-    """The tunnel program for a home agent at a hook of an interface, and no other tc filter there."""
+    """The tunnel program of one end of tunnels at a hook of an interface, and no other tc filter there.
+
+    `own`: the address of this end, a home agent's or a foreign agent's, which looks up packets' sources.
+    """
 
     namespace: Namespace
     dev: str
-    home_agent: str
+    own: str
     hook: Hook = Hook.EGRESS
+    looked_up: LookedUp = DESTINATION
 
     def __str__(self) -> str:
-        return f"tunnel program for home agent {self.home_agent} on {self.dev}{place(self.namespace)}"
+        return f"tunnel program for {self.own} on {self.dev}{place(self.namespace)}"
 
     def difference(self, actual: ActualState) -> str | None:
         number = actual.link(self.namespace, self.dev).number
@@ -115,7 +119,7 @@ class TunnelProgram:
         with contextlib.ExitStack() as opened:
             for each in maps.values():
                 opened.enter_context(each)
-            program = opened.enter_context(_load(self.home_agent, maps))
+            program = opened.enter_context(_load(self.own, maps, self.looked_up))
             netlink = opened.enter_context(contextlib.closing(RouteSocket(self.namespace)))
             try:
                 self._attach(Tc(netlink), program)
@@ -131,7 +135,7 @@ class TunnelProgram:
         if number is None or found.options.get(TCA_BPF_FLAGS) != struct.pack("=I", DIRECT_ACTION):
             return "has been replaced"
         with Program.of_number(number) as program:
-            if program.info().tag != _tag(self.home_agent):
+            if program.info().tag != _tag(self.own, self.looked_up):
                 return "has been replaced"
             maps = _maps_of(program)
         for each in (maps or {}).values():
@@ -212,19 +216,19 @@ def _new_maps() -> dict[int, PrefixMap]:
         return made
 
 
-def _load(home_agent: str, maps: Mapping[int, PrefixMap]) -> Program:
+def _load(own: str, maps: Mapping[int, PrefixMap], looked_up: LookedUp) -> Program:
     descriptors = (maps[IPV4_SIZE].descriptor, maps[IPV6_SIZE].descriptor)
     try:
-        return Program.load(NAME, code(parse_address(home_agent), *descriptors))
+        return Program.load(NAME, code(parse_address(own), *descriptors, looked_up))
     except BpfError as error:
         raise BpfError(f"{error}. {NEEDS}") from error
 
 
 @functools.cache
-def _tag(home_agent: str) -> bytes:
+def _tag(own: str, looked_up: LookedUp) -> bytes:
     """Return the tag that the kernel gives the program, learned once: kernels use different hashes."""
     with contextlib.ExitStack() as opened:
         maps = _new_maps()
         for each in maps.values():
             opened.enter_context(each)
-        return opened.enter_context(_load(home_agent, maps)).info().tag
+        return opened.enter_context(_load(own, maps, looked_up)).info().tag

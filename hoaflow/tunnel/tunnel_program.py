@@ -20,6 +20,7 @@ Exceeded, Fragmentation Needed, fragments.
 
 import socket
 import struct
+from typing import NamedTuple
 
 from hoaflow.tunnel.bpf_assembler import (
     EXIT,
@@ -68,8 +69,18 @@ KEY, HEADER, OUTER = -24, -64, -88
 NEW = OUTER - 2
 
 
-def code(home_agent: bytes, ipv4_map: int, ipv6_map: int) -> bytes:
-    """Return the program's code for a home agent's packed address and the open maps of home addresses."""
+class LookedUp(NamedTuple):
+    """The address of a packet that is looked up in the maps: its offset in the header of IPv4, and of IPv6."""
+
+    ipv4: int
+    ipv6: int
+
+
+SOURCE, DESTINATION = LookedUp(12, 8), LookedUp(16, 24)
+
+
+def code(own: bytes, ipv4_map: int, ipv6_map: int, looked_up: LookedUp = DESTINATION) -> bytes:
+    """Return the program's code for this end's packed address and the open maps of home addresses."""
     return assemble(
         [
             move(R6, R1),
@@ -83,7 +94,7 @@ def code(home_agent: bytes, ipv4_map: int, ipv6_map: int) -> bytes:
             jump("pass"),
             label("IPv4"),
             *_read_header(IPV4),
-            *_look_up(16, 4, ipv4_map),
+            *_look_up(looked_up.ipv4, 4, ipv4_map),
             load(R1, FP, HEADER + 1, BYTE),
             load(R2, FP, HEADER + 6, BYTE),
             and_(R2, DF),
@@ -91,14 +102,14 @@ def code(home_agent: bytes, ipv4_map: int, ipv6_map: int) -> bytes:
             jump("encapsulate"),
             label("IPv6"),
             *_read_header(IPV6),
-            *_look_up(24, 16, ipv6_map),
+            *_look_up(looked_up.ipv6, 16, ipv6_map),
             load(R1, FP, HEADER, HALF),
             to_network_order(R1),
             shift_right(R1, 4),
             and_(R1, 0xFF),
             move(R2, DF),
             move(R3, IN_IPV6),
-            *_encapsulate(home_agent),
+            *_encapsulate(own),
             *_decapsulate(),
             label("pass"),
             move(R0, PASS),
@@ -119,14 +130,14 @@ def _read_header(octets: int) -> list[Instruction]:
     ]
 
 
-def _look_up(destination: int, octets: int, table: int) -> list[Instruction]:
-    """R9 := the care-of address of the destination, found at this offset of HEADER; without one, pass."""
+def _look_up(address: int, octets: int, table: int) -> list[Instruction]:
+    """R9 := the other end for the address at this offset of HEADER; without one, pass."""
     return [
         store(FP, KEY, octets * 8),
         *(
             step
             for word in range(0, octets, 4)
-            for step in (load(R1, FP, HEADER + destination + word), store(FP, KEY + 4 + word, R1))
+            for step in (load(R1, FP, HEADER + address + word), store(FP, KEY + 4 + word, R1))
         ),
         *(*map_address(R1, table), move(R2, FP), add(R2, KEY)),
         call(Helper.MAP_LOOKUP),
@@ -135,8 +146,8 @@ def _look_up(destination: int, octets: int, table: int) -> list[Instruction]:
     ]
 
 
-def _encapsulate(home_agent: bytes) -> list[Instruction]:
-    """Add a header to the care-of address in R9, with type of service R1, DF R2 and protocol R3."""
+def _encapsulate(own: bytes) -> list[Instruction]:
+    """Add a header to the address in R9, with type of service R1, DF R2 and protocol R3."""
     return [
         label("encapsulate"),
         store(FP, NEW, NETWORK_IPV4, HALF),
@@ -151,7 +162,7 @@ def _encapsulate(home_agent: bytes) -> list[Instruction]:
         store(FP, OUTER + 8, TTL, BYTE),
         store(FP, OUTER + 9, R3, BYTE),
         store(FP, OUTER + 10, 0, HALF),
-        store(FP, OUTER + 12, struct.unpack("=I", home_agent)[0]),
+        store(FP, OUTER + 12, struct.unpack("=I", own)[0]),
         store(FP, OUTER + 16, R9),
         call(Helper.RANDOM),  # the identification: only fragments need it (RFC 6864)
         store(FP, OUTER + 4, R0, HALF),
@@ -162,7 +173,12 @@ def _encapsulate(home_agent: bytes) -> list[Instruction]:
         xor(R0, 0xFFFF),
         store(FP, OUTER + 10, R0, HALF),
         *_adjust_room(IPV4, FIXED_SEGMENTS | ADDS_IPV4),
+        jump_if_equal(R0, 0, "header"),
+        # The kernel keeps the note that it was told of an outer header when that one goes, and takes no second one: of
+        # a packet that was encapsulated on this host, as in another network namespace.
+        *_adjust_room(IPV4, FIXED_SEGMENTS),
         jump_unless_equal(R0, 0, "pass"),
+        label("header"),
         *_write(NEW, ETHERTYPE, 2 + IPV4),
         jump_unless_equal(R0, 0, "drop"),
         jump("pass"),

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import socket
-from ipaddress import IPv6Address
 
 from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import (
@@ -16,6 +15,7 @@ from scapy.layers.inet6 import (
     MIP6MH_HoTI,
     PadN,
 )
+from scapy.layers.l2 import Ether
 
 from hoaflow.linux import ETH_P_ALL
 from hoaflow.tunnel.namespace import Namespace, in_namespace
@@ -52,17 +52,13 @@ LEFT_TO_THE_HOME_AGENT = {
 WITHOUT_SOURCE = {"a report without a source": IPv6(src="::", dst="ff02::16", hlim=1) / ICMPv6MLReport2()}
 
 
-ETHERNET_HEADER = 14  # octets
-
-
 def ends_of(frame: bytes) -> list[tuple[str, str]]:
-    """Return source and destination of all IPv6 headers of a frame, the outer ones first."""
-    packet, found = frame[ETHERNET_HEADER:], []
-    while True:
-        found.append((str(IPv6Address(packet[8:24])), str(IPv6Address(packet[24:40]))))
-        if packet[6] != socket.IPPROTO_IPV6:
-            return found
-        packet = packet[40:]
+    """Return source and destination of all IP headers of a frame, the outer ones first."""
+    packet, found = Ether(frame).payload, []
+    while isinstance(packet, IP | IPv6):
+        found.append((packet.src, packet.dst))
+        packet = packet.payload
+    return found
 
 
 class Tap:

@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import TypeVar
 
 import pytest
@@ -17,13 +18,8 @@ from scapy.layers.inet import UDP
 from scapy.layers.inet6 import IPv6
 
 from hoaflow.home_agent.declaration import declaration
-from hoaflow.home_agent.draining import Undefended
-from hoaflow.home_agent.home_link import HomeLink
-from hoaflow.home_agent.ipv4_home_link import Ipv4HomeLink
-from hoaflow.home_agent.mobile_networks import MobileNetworks
+from hoaflow.home_agent.parts import open_parts
 from hoaflow.home_agent.settings import check, parser
-from hoaflow.mobility.tunnel_counters import TunnelCounters
-from hoaflow.mobility.tunnels import Tunnels
 from hoaflow.tunnel.namespace import in_namespace
 from tests.support.checkout import CHECKOUT
 from tests.support.mobility import (
@@ -66,8 +62,15 @@ WITNESS = (
 )
 # Both planes have these.
 COMMON: dict[str, Sequence[str]] = {
-    "net.ipv6.conf.all.forwarding = 1": ["sysctl -qw net.ipv6.conf.all.forwarding=0"],
+    "net.ipv6.conf.all.forwarding = 1": [
+        "sysctl -qw net.ipv6.conf.all.forwarding=0",
+        "nft delete table inet hoaflow_former_settings",
+    ],
     "rule 32766 (IPv6) looks into table 254": ["ip -6 rule flush"],
+    "unreachable IPv6 prefixes of mobile nodes": [
+        f"ip -6 route del unreachable {HOME_PREFIX}",
+        f"ip -6 route del unreachable {NETWORK}",
+    ],
     "the check against spoofing set up": [
         "nft flush ruleset",
         "nft delete table ip6 hoaflow",
@@ -174,7 +177,7 @@ class Sabotage:
         self._witness.out.wait(lambda line: line == "listening")
         forged = IPv6(src=CARE_OF_1, dst=HOME_AGENT) / IPv6(src=FORGED, dst=CN) / UDP(dport=9)
         self._forger = lab.script("rt", FORGER, bytes(forged).hex())
-        ways = (("cn", HOME_ADDRESS), ("hh", HOME_ADDRESS), ("mn", CN))
+        ways = (("cn", HOME_ADDRESS), ("hh", HOME_ADDRESS), ("mn", CN), ("mn", HOME_AGENT))
         self._pings = {f"{name} to {to}": lab.pinging(name, to) for name, to in ways}
 
     def run(self) -> list[str]:
@@ -230,19 +233,8 @@ def _declared(options: Sequence[str]) -> list[str]:
     """Return what a home agent declares in this namespace, with these options besides OPTIONS."""
     own = ["--home-agent", HOME_AGENT, "--home-prefix", HOME_PREFIX, "--home-link", "hl"]
     settings = check(parser().parse_args([*own, *OPTIONS, *options]))
-    policy, has_ipv4 = settings.policy, settings.ipv4 is not None
-    tunnels, link = Tunnels(policy.home_agent, ipv4=has_ipv4), HomeLink("hl", policy.home_agent)
-    ipv4 = None if settings.ipv4 is None else Ipv4HomeLink("hl", settings.ipv4, tunnels)
-    networks, counters = MobileNetworks(policy.mobile_networks, "hl", tunnels), TunnelCounters(policy.home_agent)
-    try:
-        undefended = Undefended(link, HOME_AGENT)
-        declared = declaration(policy, tunnels, link, networks, counters, lambda: None, undefended, ipv4=ipv4)
-        return [str(each) for each in declared]
-    finally:
-        if ipv4 is not None:
-            ipv4.close()
-        tunnels.close()
-        link.close()
+    with ExitStack() as opened:
+        return [str(each) for each in declaration(settings.policy, open_parts(settings, opened), lambda: None)]
 
 
 def _answered(ping: Node) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from pathlib import Path
 
 import pytest
 
@@ -164,3 +166,38 @@ def test_run_without_the_bridge_ends_with_the_reason(lab: RouterLab) -> None:
         lab.router("run", "--bridge", "nosuch", "--controller", "http://127.0.0.1:1")
     assert "Traceback" not in str(failure.value)
     assert os.path.exists(f"/run/netns/{lab.endpoint().namespace}")
+
+
+# `hoaflow-router` that locks another file than the host's, and gives up sooner.
+AGENT_WITH_ITS_LOCK = """
+import pathlib, sys
+from hoaflow.router import agent, cli, lock
+lock.LOCK = pathlib.Path(sys.argv[1])
+agent.COMPARE = agent.UNCOMPARED = 0.2
+sys.exit(cli.main(sys.argv[2:]))
+"""
+
+
+def test_an_agent_that_cannot_compare_lets_its_leases_end(
+    lab: RouterLab, controller: FakeController, tmp_path: Path
+) -> None:
+    """Without a comparison nobody knows where packets go: an agent that went on calling would say that all is well."""
+    lab.setup()
+    agent = AgentProcess(lab, [f"http://127.0.0.1:{controller.port}"], tmp_path / "agent.log")
+    script = agent.command.index("-m")
+    lock = tmp_path / "lock"
+    agent.command[script : script + 2] = ["-c", AGENT_WITH_ITS_LOCK, str(lock)]
+    agent.start()
+    try:
+        offload(controller, HOA)
+        lock.unlink()
+        lock.mkdir()  # what cannot be opened for writing, even by root
+        until(lambda: 'state="given up, no controller is called' in agent.log(), "the agent gives up")
+        said, ended = len(controller.acknowledged), time.monotonic() + controller.lease
+        until(lambda: time.monotonic() > ended, "the lease ends")
+        assert len(controller.acknowledged) <= said + 1  # what was under way
+        lock.rmdir()
+        controller.bind(OTHER_HOA, COA, HA)
+        until(controller.up_to_date, "the agent calls again")
+    finally:
+        agent.end()

@@ -8,6 +8,8 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 
+import pytest
+
 from hoaflow.router.firewall import Probe, what_drops
 from hoaflow.router.probes import endpoint_probes
 from tests.support.fake_controller import FakeController
@@ -61,6 +63,41 @@ def test_an_unreachable_care_of_address_is_told_to_the_correspondents(
     offload(controller, HOA)
     lab.ip("rt", "-6", "route", "add", "unreachable", f"{COA}/128")
     assert f"From {ROUTER} icmp_seq=1 Destination unreachable: Address unreachable" in lab.ping("cn", HOA)
+
+
+@pytest.mark.parametrize(
+    "obstacle",
+    [
+        ("-6", "rule", "{}", "pref", "5", "to", f"{COA}/128", "blackhole"),
+        ("-6", "rule", "{}", "pref", "5", "iif", "hfk-*", "to", f"{COA}/128", "prohibit"),
+        ("-6", "route", "{}", "unreachable", f"{COA}/128"),
+        ("-6", "route", "{}", "blackhole", f"{COA}/128"),
+    ],
+    ids=["rule", "rule for tunnel packets", "unreachable", "blackhole"],
+)
+def test_bindings_whose_tunnel_packets_the_routers_kernel_drops_are_left_to_the_home_agent(
+    lab: RouterLab, controller: FakeController, agent: AgentProcess, obstacle: Sequence[str]
+) -> None:
+    offload(controller, HOA)
+    controller.bind(OTHER_HOA, COA_2, HA)
+    until(controller.up_to_date, "both are carried")
+    assert controller.last()["failed"] == []
+    words = [lab.endpoint().kernel_port if word == "hfk-*" else word for word in obstacle]
+    lab.ip("rt", *(word.format("add") for word in words))
+    until(lambda: [each["home_address"] for each in controller.last()["failed"]] == [HOA], "one is given back")
+    (failed,) = controller.last()["failed"]
+    assert f"no route to care-of address {COA}: ip route get {COA} from {HA} iif" in failed["reason"]
+    lab.ip("rt", *(word.format("del") for word in words))
+    until(lambda: controller.last()["failed"] == [], "it is carried again")
+
+
+def test_a_care_of_address_without_a_route_is_never_said_to_be_carried(
+    lab: RouterLab, controller: FakeController, agent: AgentProcess
+) -> None:
+    offload(controller, OTHER_HOA)
+    controller.bind(HOA, "2001:db8:77::2", HA)
+    until(controller.up_to_date, "it is looked at")
+    assert [each["home_address"] for each in controller.last()["failed"]] == [HOA]
 
 
 def test_what_only_fragments_could_carry_is_left_to_the_home_agent(
@@ -138,6 +175,20 @@ def test_what_the_routers_firewall_drops_stays_with_the_home_agent(
     # A trace that had begun before the rule was there may say that its handle is unknown; the agent then looks again.
     until(lambda: any(said in each["reason"] for each in controller.last()["failed"]), "the agent names the new rule")
     assert "next header 41" in lab.setup()
+
+
+@pytest.mark.parametrize("priority", [-300, -450])
+def test_what_is_dropped_before_connections_are_tracked_stays_with_the_home_agent(
+    lab: RouterLab, controller: FakeController, agent: AgentProcess, priority: int
+) -> None:
+    """As `iptables -t raw` drops it, and with raw_before_defrag=1."""
+    offload(controller, HOA)
+    chain = f"chain raw {{ type filter hook prerouting priority {priority}; ip6 nexthdr 41 drop; }};"
+    lab.run("rt", "nft", f"table ip6 fw {{ {chain} }}")
+    failed = until(lambda: controller.last()["failed"], "the agent notices the new rule")
+    assert "tunnel packets to care-of addresses (IPv6 next header 41): chain raw of table ip6 fw" in failed[0]["reason"]
+    lab.run("rt", "nft", "delete", "table", "ip6", "fw")
+    until(lambda: controller.last()["failed"] == [], "the agent notices that it is gone")
 
 
 def test_what_one_endpoint_is_tried_with_is_not_taken_for_anothers(lab: RouterLab) -> None:

@@ -133,7 +133,7 @@ def second_table(declared: OnlyTables) -> None:
 def other_program(declared: TunnelProgram) -> None:
     """Another home agent's program in its place, without any binding."""
     declared.remove()
-    dataclasses.replace(declared, home_agent="10.77.0.1").make()
+    dataclasses.replace(declared, own="10.77.0.1").make()
 
 
 def second_filter(declared: TunnelProgram) -> None:

@@ -111,6 +111,18 @@ def test_a_missing_route_to_the_home_agent_is_named(lab: RouterLab, home_agent: 
     assert "packet filter" not in firewall["help"]
 
 
+def test_a_check_of_sources_is_named_with_what_exempts_from_it(lab: RouterLab) -> None:
+    lab.setup()
+    rule = "meta nfproto ipv6 fib saddr . mark . iif oif missing drop"  # firewalld's IPv6_rpfilter
+    chain = f"chain prerouting {{\ntype filter hook prerouting priority -290; policy accept;\n{rule}\n}}"
+    sh("ip", "netns", "exec", lab.names["rt"], "nft", "-f", "-", stdin=f"table inet fw {{\n{chain}\n}}\n")
+    status, found = doctor(lab, lab.bridge)
+    firewall = found[f"firewall, from {lab.endpoint().kernel_port}"]
+    assert (status, firewall["result"]) == (1, FAILED)
+    assert "fib saddr" in firewall["detail"]
+    assert "IPv6_rpfilter=no" in firewall["help"]
+
+
 def test_a_router_of_the_flow_backend_without_any_route_is_told_that(ovs: Ovs) -> None:
     ovs.add_bridge("b0", 1)
     record = FlowRecord("hfx", "hfr", 6941, 6943, "fd00::41", "02:00:00:00:00:01", 1460)

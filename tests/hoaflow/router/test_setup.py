@@ -214,9 +214,9 @@ def test_the_source_of_icmp_errors_can_be_chosen_and_stays(lab: RouterLab) -> No
     assert "ICMPv6 errors from 2001:db8:7::8" in lab.setup("--icmp-source", "2001:db8:7::8")
     lab.steer()
     too_long = ("-M", "do", "-s", "1440")  # hop limits that end here stay with the router's kernel
-    assert "From 2001:db8:7::8 icmp_seq=1 Packet too big" in lab.ping("cn", HOA, *too_long)
+    assert re.search("From 2001:db8:7::8 icmp_seq=[123] Packet too big", lab.ping("cn", HOA, *too_long))
     lab.ip("rt", "address", "add", "10.7.0.7/32", "dev", "lo")
     assert "ICMPv4 errors from 10.7.0.7" in lab.setup("--icmp-source", "10.7.0.7")
-    assert "From 10.7.0.7 icmp_seq=1 Frag needed" in lab.ping("cn", HOA4, *too_long)
+    assert re.search("From 10[.]7[.]0[.]7 icmp_seq=[123] Frag needed", lab.ping("cn", HOA4, *too_long))
     with pytest.raises(RuntimeError, match="one IPv6 and one IPv4 address at most"):
         lab.setup("--icmp-source", "10.7.0.7", "--icmp-source", "10.7.0.8")

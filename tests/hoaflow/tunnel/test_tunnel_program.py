@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from scapy.layers.inet import IP, UDP, IPOption_NOP, IPOption_RR
@@ -14,7 +15,7 @@ from scapy.packet import Packet, Raw
 from hoaflow.addresses import parse_address, parse_prefix
 from hoaflow.tunnel.bpf import PrefixMap, Program
 from hoaflow.tunnel.spoofing_filter import IPV4_MARK, IPV6_MARK
-from hoaflow.tunnel.tunnel_program import DROP, PASS, code
+from hoaflow.tunnel.tunnel_program import DESTINATION, DROP, PASS, SOURCE, LookedUp, code
 from tests.support.bpf_run import run
 
 HA, COA, COA_2 = "10.99.0.1", "192.0.2.2", "192.0.2.130"
@@ -27,10 +28,17 @@ PAYLOAD = UDP(sport=1, dport=2) / Raw(b"payload")
 @pytest.fixture(scope="module")
 def program() -> Iterator[Program]:
     """Provide the program for HA with BINDINGS."""
+    with loaded_program(DESTINATION) as loaded:
+        yield loaded
+
+
+@contextmanager
+def loaded_program(looked_up: LookedUp) -> Iterator[Program]:
+    """Load the program that has HA as its own end, and looks up such addresses in BINDINGS."""
     with PrefixMap.create("ipv4", 4, 4) as ipv4, PrefixMap.create("ipv6", 16, 4) as ipv6:
         for table, size in ((ipv4, 4), (ipv6, 16)):
             table.put({parse_prefix(home): parse_address(care_of) for home, care_of in BINDINGS[size].items()})
-        with Program.load("test", code(parse_address(HA), ipv4.descriptor, ipv6.descriptor)) as loaded:
+        with Program.load("test", code(parse_address(HA), ipv4.descriptor, ipv6.descriptor, looked_up)) as loaded:
             yield loaded
 
 
@@ -62,6 +70,13 @@ def test_the_outer_header_is_whole_whatever_its_type_of_service(program: Program
         inner.setfieldval("tos" if inner.version == 4 else "tc", service)
         header = outer_header(program, inner / PAYLOAD)
         assert (header.tos, header.dst) == (service, COA)
+
+
+def test_a_foreign_agents_program_goes_by_the_source() -> None:
+    with loaded_program(SOURCE) as by_source:
+        for inner in (IP(src=HOA_2, dst=CN), IPv6(src=HOA6, dst=CN6)):
+            assert outer_header(by_source, inner / PAYLOAD).dst == (COA_2 if inner.version == 4 else COA)
+        assert untouched(by_source, bytes(FRAME / IP(src=CN, dst=HOA) / PAYLOAD))
 
 
 @pytest.mark.parametrize(
