@@ -262,7 +262,9 @@ def _daemon(args: argparse.Namespace, settings: Settings, access: Access, etcd_a
     if args.metrics is not None:
         registry = registry_of_process()
         registry.register(BridgeCollector(home_agent, members))
-        server = MetricsServer(args.metrics, registry, partial(_lacking, home_agent, members))
+        server = MetricsServer(
+            args.metrics, registry, partial(_lacking, members), standing_by=lambda: home_agent.standing_by
+        )
         LOG.info("metrics-listening", metrics="{}:{}".format(*server.address))
     daemon.stop_on_signals()
     if kernel is not None:
@@ -315,9 +317,7 @@ def _source(args: argparse.Namespace, kernel: KernelWatch | None, prefix_length:
     return TerminalSource(terminal, args.home_agent, kernel, selection=selection)
 
 
-def _lacking(home_agent: HomeAgent, members: Members) -> str | None:
-    if home_agent.standing_by:
-        return f"standing by: {home_agent.standing_by} serves"
+def _lacking(members: Members) -> str | None:
     confirmed = any(member.lease_confirmed for member in members)
     return None if confirmed else "no controller has confirmed the lease"
 

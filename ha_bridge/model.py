@@ -3,6 +3,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from typing import NamedTuple
 
 # Protocols of bindings, as the controller names them.
@@ -85,7 +86,8 @@ def offloadable(entries: Iterable[CacheEntry], home_agent: str) -> list[Observed
     """Return the bindings among `entries` that may be offloaded: accepted home registrations at `home_agent`.
 
     Registered and with flag H; not cached, dad, dying or nonce-block; not past their lifetime; not at home (care-of
-    address = home address). Each mobile network prefix and IPv4 home address becomes a binding of its own.
+    address = home address). Each mobile network prefix and IPv4 home address becomes a binding of its own. An IPv4
+    care-of address, which such a terminal shows mapped to IPv6 (RFC 5555), is given as what it is.
     """
     found: list[Observed] = []
     for entry in entries:
@@ -93,8 +95,9 @@ def offloadable(entries: Iterable[CacheEntry], home_agent: str) -> list[Observed
             continue
         if entry.overdue or entry.care_of_address == entry.home_address:
             continue
+        care_of_address = _unmapped(entry.care_of_address)
         found.extend(
-            Observed(home, entry.care_of_address, entry.left, entry.total, entry.sequence)
+            Observed(home, care_of_address, entry.left, entry.total, entry.sequence)
             for home in (entry.home_address, *entry.prefixes)
         )
     return found
@@ -111,3 +114,9 @@ def decided(entries: Iterable[CacheEntry], home_agent: str) -> set[str]:
         if "H" in entry.flags and entry.local == home_agent and entry.status != "dad"
         for home in (entry.home_address, *entry.prefixes)
     }
+
+
+def _unmapped(address: str) -> str:
+    if not address.startswith("::ffff:"):
+        return address  # as nearly all
+    return str(IPv6Address(address).ipv4_mapped or address)

@@ -41,6 +41,8 @@ class Report:
         }
         if protocol != MIPV6:
             body["protocol"] = protocol
+        if ":" in home_agent and ":" not in self.care_of_address:
+            body["tunnel"] = "ipv4"  # between other addresses of the home agent's than the one that it is known by
         if self.registration is None:
             return body | {"lifetime": 0}
         if self.registration.expires is not None:

@@ -66,7 +66,11 @@ class Prefix(NamedTuple):
 
 def host(packed: bytes) -> Prefix:
     """Return the full-length prefix of one packed address."""
-    return Prefix(packed, len(packed) * 8)
+    return _NEW(Prefix, (packed, len(packed) * 8))
+
+
+# What `Prefix(...)` calls, by way of a function in Python that costs as much again: each binding has several.
+_NEW = tuple.__new__
 
 
 def format_address(packed: bytes) -> str:
@@ -114,7 +118,7 @@ def parse_prefix(text: str, strict: bool = True) -> Prefix:
     address, _, length = text.partition("/")
     packed = parse_address(address)
     longest = len(packed) * 8
-    if not (length.isascii() and length.isdigit() and int(length) <= longest):
+    if not (length.isascii() and length.isdigit() and len(length) <= 3 and int(length) <= longest):
         raise ValueError(f"expected a prefix length from 0 to {longest}, got {text!r}")
     bits = int(length)
     if not int.from_bytes(packed, "big") & ((1 << (longest - bits)) - 1):

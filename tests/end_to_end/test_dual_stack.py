@@ -6,16 +6,20 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from tests.support.ping import echo
+import pytest
+
+from tests.support.ping import echo, ping
 from tests.support.waiting import wait_for
 from topologies import addresses as at
 from topologies.deployment import HOME
 from topologies.dual import DualTopo
 from topologies.dual_deployment import DualDeployment
 from topologies.load import AnchorLoad
+from topologies.processes import ProcessError
 from topologies.testbed import Testbed
 
 COUNT = 10
+TUNNEL_MTU = 1460  # of a link of 1500 octets, without the outer IPv6 header
 IPV4_HOME_ADDRESS = DualDeployment.ipv4_home_address
 
 
@@ -32,6 +36,12 @@ def by_home_agent(deployment: DualDeployment, load: AnchorLoad) -> int:
     return load.packets() - before
 
 
+def send_octets(bed: Testbed, size: int) -> None:
+    """Ping the mobile node from the CN in IPv4 with packets of that size, not to be fragmented (DF)."""
+    data = str(size - 28)  # without the headers of IPv4 and ICMP
+    bed.run(*ping(2, 5, "-M", "do", "-s", data, IPV4_HOME_ADDRESS), node="cn")
+
+
 def test_an_ipv4_home_address_is_reached_direct_at_ipv6_care_of_addresses(tmp_path: Path) -> None:
     with Testbed(DualTopo(), tmp_path / "logs") as bed:
         deployment = DualDeployment(bed, lifetime=60, lease=60)
@@ -45,6 +55,9 @@ def test_an_ipv4_home_address_is_reached_direct_at_ipv6_care_of_addresses(tmp_pa
                 what = f"{home_address} goes direct on link {link}"
                 wait_for(what, partial(goes_direct, deployment, home_address, link))
             assert by_home_agent(deployment, load) == 0
+        with pytest.raises(ProcessError, match=rf"Frag needed and DF set \(mtu = {TUNNEL_MTU}\)"):
+            send_octets(bed, TUNNEL_MTU + 1)
+        send_octets(bed, TUNNEL_MTU)
 
         bed.kill("home-agent")
         assert by_home_agent(deployment, load) == 0

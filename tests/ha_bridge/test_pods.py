@@ -21,6 +21,8 @@ from tests.support.pki import Authority
 
 HERE, ELSEWHERE, AGAIN = Owner("ha", 7), Owner("hb", 12), Owner("ha", 20)
 OWNER = Keys("lab", HOME_AGENT).owner
+TLS = ["--cache", "etcds://[::1]:2379/lab"]
+CERTIFICATE = ["--etcd-certificate", "/dev/null", "--etcd-key", "/dev/null"]
 
 
 def owned() -> World:
@@ -122,8 +124,11 @@ def test_a_snapshot_of_a_former_ownership_is_not_the_first_of_the_next() -> None
         (["--protocol", "pmipv6"], "--cache is for home agents of mipv6"),
         (["--restore"], "--restore is for home agents that forget"),
         (["--etcd-ca", "/dev/null"], "--etcd-ca: only over TLS"),
-        (["--cache", "etcds://[::1]:2379/lab", "--etcd-user", "hoaflow"], "--etcd-password-file go together"),
-        (["--cache", "etcds://[::1]:2379/lab", "--etcd-ca", "/nowhere"], "--etcd-ca: /nowhere: No such file"),
+        ([*TLS, "--etcd-user", "hoaflow"], "--etcd-password-file go together"),
+        ([*TLS, "--etcd-ca", "/nowhere"], "--etcd-ca /nowhere: expected certificates in PEM: No such file"),
+        ([*TLS, "--etcd-ca", "/dev/null"], "--etcd-ca /dev/null: expected certificates in PEM: "),
+        ([*TLS, *CERTIFICATE], "--etcd-certificate /dev/null --etcd-key /dev/null: expected a certificate and its"),
+        ([*TLS, "--etcd-user", "hoaflow", "--etcd-password-file", "/"], "--etcd-password-file /: Is a directory"),
     ],
 )
 def test_what_does_not_go_with_pods_is_refused(wrong: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

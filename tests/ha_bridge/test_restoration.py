@@ -174,7 +174,7 @@ def test_bindings_are_back_before_the_controller_hears_of_the_restart(controller
         assert "status 129: administratively prohibited" in process.wait("binding-not-restored")
         process.wait("snapshot-sent", 2)
     (words,) = after.added
-    assert words.pop("lifetime") in ("58", "59", "60")
+    assert 0 < int(words.pop("lifetime")) <= 60, "what is left of it"
     assert words == {"hoa": HOA, "coa": LINK, "local": HOME_AGENT, "flags": "AH", "seq": "9", "dad": "never"}
     snapshots = [body["bindings"] for method, path, body in controller.requests if path.endswith("/bindings")]
     assert [sorted(b["home_address"] for b in told) for told in snapshots] == [[HOA, OTHER]] * 2, (

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ha_bridge.desired import DesiredBindings
 from ha_bridge.model import CacheEntry, Observed, offloadable
+from ha_bridge.reconciliation import Reconciliation, Report
 from ha_bridge.terminal_answers import AnswerReader, UnreadableAnswer, parse_binding_cache
 from ha_bridge.terminal_client import TerminalClient, TerminalRefused, TerminalUnreadable
 from tests.support.bridge import DATA, HOME_AGENT, Terminal, entry
@@ -75,6 +77,20 @@ def test_an_ipv4_home_address_is_a_binding_of_its_own() -> None:
     shown = entry("2001:db8:99::100", "2001:db8:2::2") + " IPv4-HoA: 10.99.0.100\n"
     (found,) = parse_binding_cache(shown.encode())
     assert [each.home_address for each in offloadable([found], HOME_AGENT)] == ["2001:db8:99::100", "10.99.0.100"]
+
+
+def test_an_ipv4_care_of_address_is_reported_as_the_end_of_a_tunnel_over_ipv4() -> None:
+    shown = entry("2001:db8:99::100", "::ffff:10.2.0.2") + " IPv4-HoA: 10.99.0.100\n"
+    desired = DesiredBindings()
+    desired.observe(offloadable(parse_binding_cache(shown.encode()), HOME_AGENT), 0.0)
+    reported = [each.as_json(HOME_AGENT, 0.0) for each in Reconciliation(desired).difference(0.0)]
+    assert {(each["home_address"], each["care_of_address"], each["tunnel"]) for each in reported} == {
+        ("2001:db8:99::100", "10.2.0.2", "ipv4"),
+        ("10.99.0.100", "10.2.0.2", "ipv4"),
+    }
+    removed = Report("2001:db8:99::100", "10.2.0.2", None).as_json(HOME_AGENT, 0.0)
+    assert (removed["lifetime"], removed["tunnel"]) == (0, "ipv4")
+    assert "tunnel" not in Report("2001:db8:99::100", "2001:db8:2::2", None).as_json(HOME_AGENT, 0.0)
 
 
 def test_empty_cache() -> None:

@@ -79,7 +79,11 @@ def test_where_ipv6_is_needed_ipv4_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["192.0.2.0/33", "2001:db8::/129", "2001:db8::/", "2001:db8::/-1", "2001:db8::1/64", "2001:db8::/٣"]
+    "text",
+    [
+        *("192.0.2.0/33", "2001:db8::/129", "2001:db8::/", "2001:db8::/-1", "2001:db8::1/64", "2001:db8::/٣"),
+        f"2001:db8::/{'1' * 5000}",  # more digits than Python parses
+    ],
 )
 def test_wrong_prefixes_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="prefix length"):
