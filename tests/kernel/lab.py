@@ -259,8 +259,12 @@ class FlowLab(Environment):
 
     def add_flow(self, flow: str) -> None:
         """Add one flow, until all are replaced."""
-        self._flows = None
+        self.forget_flows()
         self.ovs.ofctl("add-flow", BRIDGE, flow)
+
+    def forget_flows(self) -> None:
+        """Replace the flows next time, whatever was put last: another may have changed them."""
+        self._flows = None
 
     def _replace_flows(self, text: str) -> None:
         if text == self._flows:

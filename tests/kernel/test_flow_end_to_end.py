@@ -29,6 +29,7 @@ from topologies.tokens import OPERATOR, Tokens
 
 MANAGEMENT_ROUTER, MANAGEMENT_HOME_AGENT = "192.0.2.1", "192.0.2.2"
 LEASE = 20  # seconds, of bridge and agent
+IDLE_AFTER, READ_BACK_EVERY = 10, 5  # seconds: an on-demand router gives up what no packet has come for
 LIFETIME, SHORT_LIFETIME = 240, 8  # seconds; the first longer than anything here takes, the second shorter
 PATIENCE = 60.0  # seconds, for what a program says
 PORTS = (("cn", "e0"), ("mn", "f1"), ("mn", "f2"), ("st", "e0"))  # of the bridge, from 1
@@ -116,13 +117,28 @@ class System:
         self.controller = controller
         self.directory = directory
         self.programs: dict[str, Process] = {}
+        self.tokens = tokens
         self.start_mobile_node(LIFETIME)
-        self.start("rt", "agent", "-m", "hoaflow.router", "run", "--bridge", BRIDGE, "--controller", controller.url,
-                   "--token-file", str(tokens.file("rt")), f"--db=unix:{lab.ovs.database}")  # fmt: skip
+        self.start_agent("everything")
         self.start("ha", "bridge", "-m", "ha_bridge", "--controller", controller.url, "--home-agent", HA,
                    "--home-prefix", "2001:db8:99::/64", "--lease", str(LEASE),
                    "--token-file", str(tokens.file("bridge")))  # fmt: skip
         self.start_home_agent().wait_for(r"event=started", PATIENCE)
+
+    def start_agent(self, install: str) -> Process:
+        """Start the router's agent; `install`: which bindings' flows the switch is to have."""
+        return self.start("rt", "agent", "-m", "hoaflow.router", "run", "--bridge", BRIDGE, "--install", install,
+                          "--controller", self.controller.url, "--token-file", str(self.tokens.file("rt")),
+                          f"--db=unix:{self.lab.ovs.database}")  # fmt: skip
+
+    def install(self, install: str) -> None:
+        """Start the agent anew, and wait until the controller has taken over which flows the switch is to have."""
+        self.programs["agent"].stop()
+        self.start_agent(install)
+        wait_for(
+            f"the router has {install}",
+            lambda: self.controller.get(f"/v1/routers/{DPID:x}")["install"] == install and self.gates(),
+        )
 
     def start_home_agent(self) -> Process:
         """Start the home agent."""
@@ -166,14 +182,28 @@ class System:
 
     def goes_direct(self) -> bool:
         """Tell whether ten pings pass, and the home agent sees nothing of them."""
+        # Twenty in the tunnel and twenty out of it, if it did; a neighbour solicitation or two are no traffic.
+        return self.ping() < 10
+
+    def ping(self) -> int:
+        """Return how many packets pass the home agent's uplink while ten pings pass; fail if one is lost."""
         before = self.lab.tunnel_packets_at_home_agent()
         assert int(self.lab.run("cn", *echo(10, HOA))) == 10
-        # Twenty in the tunnel and twenty out of it, if it did; a neighbour solicitation or two are no traffic.
-        return self.lab.tunnel_packets_at_home_agent() - before < 10
+        return self.lab.tunnel_packets_at_home_agent() - before
 
     def gates(self) -> int:
         """Return how many gates are open."""
         return self.lab.ovs.ofctl("dump-flows", BRIDGE).count("goto_table:1")
+
+    def tells(self) -> bool:
+        """Tell whether the switch tells of packets without flows, in both directions."""
+        return self.lab.ovs.ofctl("dump-flows", BRIDGE).count("controller(") == 2
+
+    def is_cold(self, link: int) -> bool:
+        """Tell whether the binding with the link's care-of address has no flows, as no packet has come for it."""
+        found = self.binding()
+        idle = bool(found and found["state"] == "idle" and found["care_of_address"] == care_of_address(link))
+        return idle and self.binding_flows() == 0
 
     def binding_flows(self) -> int:
         """Return how many flows encapsulate or verify for bindings."""
@@ -198,7 +228,8 @@ def system(bare: tuple[MobilityLab, dict[str, object]], tmp_path_factory: pytest
     lab.setup("--backend", "flow")
     lab.add_flow(FOREIGN)
     tokens = Tokens(directory, HA, ["2001:db8:99::/64"], {"rt": f"{DPID:016x}"})
-    settings = f"tokens_file = {tokens.controllers}\nagent_lease = {LEASE}"
+    settings = f"tokens_file = {tokens.controllers}\nagent_lease = {LEASE}\n"
+    settings += f"idle_after = {IDLE_AFTER}\nread_back_every = {READ_BACK_EVERY}"
     token = tokens.file(OPERATOR).read_text().strip()
     with Controller(lab.ovs, directory, settings, host=MANAGEMENT_ROUTER, token=token) as controller:
         system = System(lab, controller, directory, tokens)
@@ -286,6 +317,31 @@ def test_a_dead_controller_gives_the_traffic_back(system: System) -> None:
         assert not system.goes_direct()
     finally:
         system.controller.start()
+
+
+@pytest.fixture
+def on_demand(system: System) -> Iterator[None]:
+    """Let the router have flows of those bindings alone whose packets it sees; afterwards, of all of them again."""
+    system.install("on-demand")
+    wait_for("the switch tells of packets without flows", system.tells)
+    yield
+    system.install("everything")
+
+
+@pytest.mark.usefixtures("on_demand")
+def test_on_demand_the_first_packets_go_by_the_home_agent_and_none_is_lost(system: System) -> None:
+    mobile_node = system.programs["mobile-node"]
+    for link in (1, 2):
+        # The second time, after a handover of which the router knows nothing, and its flows have gone before.
+        if link == 2:
+            since = mobile_node.mark()
+            system.lab.move("f2")
+            mobile_node.wait_for(rf'"event": "registered".*"{care_of_address(2)}"', PATIENCE, since)
+        wait_for(f"no packet has come on link {link}", lambda: system.is_cold(link))  # noqa: B023
+        assert system.ping() >= 4, "the first one each way comes to the home agent and leaves it"
+        wait_for("the traffic goes direct", system.goes_direct)
+        assert system.binding_flows() == 2, "one to encapsulate and one to verify"
+        wait_for("what nobody sends to has no flows", lambda: system.is_cold(link))  # noqa: B023
 
 
 def test_a_lifetime_ends(system: System) -> None:
