@@ -8,6 +8,7 @@ from topologies import addresses as at
 
 LINKS = (1, 2, 3)  # foreign links; link N is router N + 1's
 ROUTERS = ("r1", *(f"r{link + 1}" for link in LINKS))
+BY_FLOWS = ("r1", "r3")  # routers that have the flow backend where the kernel allows it
 FORGED = 0xFFFF  # flow of the packets that must not come out of any tunnel
 CONTROLLERS = ("c1", "c2", "c3")
 ROUTED = 7  # number of the mobile router
@@ -211,17 +212,22 @@ class Flow(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """Say how large the network is. `home_agents`: those of Mobile IPv6. `flow`: routers have the flow backend."""
+    """Say how large the network is. `home_agents`: those of Mobile IPv6. `by_flows`: routers of the flow backend."""
 
     home_agents: tuple[HomeAgent, ...]
     mobile_nodes: tuple[MobileNode, ...]
-    flow: bool = False
+    by_flows: tuple[str, ...] = ()
     routers: tuple[str, ...] = ROUTERS
 
-    @property
-    def planes(self) -> tuple[str, ...]:
-        """Return what routers carry tunnels by."""
-        return (FLOW,) if self.flow else (SEG6, BPF) if self.ipv4_home_agents else (SEG6,)
+    def routers_with(self, plane: str | None) -> tuple[str, ...]:
+        """Return the routers that carry tunnels by a plane, or by any for None."""
+        if plane is None:
+            return self.routers
+        if plane == FLOW:
+            return self.by_flows
+        if plane == BPF and not self.ipv4_home_agents:
+            return ()
+        return tuple(router for router in self.routers if router not in self.by_flows)
 
     @property
     def proxied(self) -> tuple[ProxiedNode, ...]:
@@ -291,8 +297,8 @@ def plan(mobile_nodes: int = 10, flow: bool = False) -> Plan:
     """Return a network of so many mobile nodes, the first ones at two home agents of Mobile IPv6 by turns.
 
     The seventh is a mobile router, the eighth is proxied, the ninth and tenth have a home agent of Mobile IPv4.
-    Neighbours in number, who talk to each other, have different anchors, but for the last two. With the flow backend,
-    whose faults here are those of its IPv6 tunnels, these two are left out.
+    Neighbours in number, who talk to each other, have different anchors, but for the last two. `flow`: some routers
+    have the flow backend, whose faults here are those of its IPv6 tunnels; then these two are left out.
     """
     home_agents = HomeAgent("ha1", 9), HomeAgent("ha2", 8)
     anchor, home_agent = LocalMobilityAnchor("lma", 7), Ipv4HomeAgent("ha3", 6)
@@ -303,7 +309,7 @@ def plan(mobile_nodes: int = 10, flow: bool = False) -> Plan:
     }
     numbers = [number for number in range(1, mobile_nodes + 1) if not (flow and number in IN_IPV4)]
     nodes = (others.get(number) or MobileNode(number, home_agents[number % 2]) for number in numbers)
-    return Plan(home_agents, tuple(nodes), flow)
+    return Plan(home_agents, tuple(nodes), BY_FLOWS if flow else ())
 
 
 def management_controller(number: int) -> str:

@@ -22,7 +22,7 @@ class Fault:
     `{local_mobility_anchor}`, `{anchor}` (any of these), `{gateway}` (a mobile access gateway), `{mobile_router}` and
     `{controller}` stand for each of them. seconds: how long it lasts, at least and at most. loss: what may be lost,
     None if nothing may; where it is a router's, on its links only. agrees: seconds after all is direct again within
-    which everything that is asked says so. plane: what routers must carry tunnels by, None for anything. alone: nothing
+    which everything that is asked says so. plane: what a router must carry tunnels by, None for any. alone: nothing
     else may be broken at the same time, as hoaflow alone knows the bindings then.
     """
 
@@ -39,9 +39,7 @@ class Fault:
 
     def targets_in(self, plan: Plan) -> list[str]:
         """Return the names of all that it may befall."""
-        if self.plane is not None and self.plane not in plan.planes:
-            return []
-        names = {"router": plan.routers, "controller": CONTROLLERS}
+        names = {"router": plan.routers_with(self.plane), "controller": CONTROLLERS}
         names["home_agent"] = tuple(each.name for each in plan.home_agents)
         names["ipv4_home_agent"] = tuple(each.name for each in plan.ipv4_home_agents)
         names["local_mobility_anchor"] = tuple(each.name for each in plan.local_mobility_anchors)

@@ -23,7 +23,7 @@ from tools.chaos.timeline import Inventory, Usage
 from tools.chaos.wire import Job
 from topologies import addresses as at
 from topologies.nodes import checked
-from topologies.ovs_router import BRIDGE, KERNEL, USER, OvsRouter
+from topologies.ovs_router import BRIDGE, OvsRouter
 from topologies.processes import Process, ProcessError
 from topologies.testbed import Testbed
 from topologies.tokens import OPERATOR
@@ -41,8 +41,9 @@ class Lab:
     def __init__(self, plan: Plan, directory: Path) -> None:
         """Describe it; logs and records go into `directory`."""
         self.plan, self.directory = plan, directory
-        self.datapath = KERNEL if plan.flow else USER
-        self.bed = Testbed(ChaosTopo(plan, datapath=self.datapath), directory / "logs")
+        topology = ChaosTopo(plan)
+        self.datapath = " and ".join(sorted({topology.datapath_of(router) for router in plan.routers}))
+        self.bed = Testbed(topology, directory / "logs")
         self.records, self.beats = directory / "records", directory / "beats"
         self.programs: dict[str, Program] = {}
         self.where: dict[str, int] = {}  # mobile node -> link
@@ -102,7 +103,9 @@ class Lab:
     def set_up(self, router: str) -> None:
         """Run `hoaflow-router setup` on a router."""
         home_agents = [word for each in self.plan.anchors for word in ("--home-agent", each.address)]
-        self.bed.run(*module("hoaflow.router", "setup", "--bridge", BRIDGE, *home_agents), node=router)
+        backend = "flow" if router in self.plan.by_flows else "route"
+        own = ["setup", "--bridge", BRIDGE, "--backend", backend, *home_agents]
+        self.bed.run(*module("hoaflow.router", *own), node=router)
 
     # Programs
 
@@ -151,6 +154,15 @@ class Lab:
         else:
             self.router(router).start_switch()
             self.router(router).configure_kernel()
+
+    @property
+    def starting(self) -> bool:
+        """Whether a program runs that does not serve yet."""
+        return any(
+            program.ready is not None and self.bed.programs[name].running
+            and not self.bed.programs[name].printed(program.ready)
+            for name, program in self.programs.items() if name in self.bed.programs
+        )  # fmt: skip
 
     def signal(self, name: str, number: signal.Signals) -> None:
         """Send a signal to a program or daemon."""

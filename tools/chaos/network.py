@@ -32,7 +32,7 @@ from tools.chaos.addresses import (
 from topologies import addresses as at
 from topologies.base import Attachment, MobilityTopo, Segment
 from topologies.nodes import AutoconfiguredNode, IpNode, LinkBridge
-from topologies.ovs_router import USER
+from topologies.ovs_router import KERNEL, USER
 
 DEFAULT = "0.0.0.0/0"  # of routes; `default` is IPv6's
 
@@ -43,10 +43,14 @@ class ChaosTopo(MobilityTopo):
     routers = ROUTERS
     foreign_links = LINKS
 
-    def __init__(self, plan: Plan, datapath: str = USER) -> None:
-        """Build the network; `datapath` is that of the routers, as in `OvsRouter`."""
+    def __init__(self, plan: Plan) -> None:
+        """Build the network."""
         self.plan = plan
-        super().__init__(datapath=datapath)
+        super().__init__()
+
+    def datapath_of(self, router: str) -> str:
+        """Return what the router's backend needs."""
+        return KERNEL if router in self.plan.by_flows else USER
 
     def build(self, datapath: str = USER) -> None:
         """Add nodes and links; Mininet calls this."""

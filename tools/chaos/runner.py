@@ -105,11 +105,16 @@ class Run:
             self._lab.move(node, event.link)
 
     def _settle(self) -> bool:
-        """Wait until all has been direct for a moment; tell whether it was within the time."""
-        since = time.time()
-        while self._lab.pace().between(since, time.time()) < SETTLES:
+        """Wait until all programs serve and all has been direct for a moment; tell whether it was within the time.
+
+        A mobile router or gateway that was killed leaves its tunnels, and sets them up anew when it starts again.
+        """
+        begun = since = time.time()
+        while self._lab.pace().between(begun, time.time()) < SETTLES:
             time.sleep(CALM / 2)
             now = time.time()
+            if self._lab.starting:
+                since = now
             if now - since > CALM + DRAIN and all_direct(self._evidence(now - CALM - DRAIN - 1.0), now - CALM - DRAIN):
                 self.settled.append(now - DRAIN)
                 return True

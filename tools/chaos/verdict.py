@@ -7,7 +7,8 @@ b: nothing comes out of a tunnel with a wrong pair of addresses, and nothing goe
 c: nothing is lost but within the bounds of faults and moves;
 d: where a controller says `active`, packets go direct; once they do, nothing says otherwise;
 e: after the last fault all is direct again, within the bound;
-f: no memory, descriptor or namespace is left over.
+f: no memory, descriptor or namespace is left over;
+g: no packet goes in circles.
 """
 
 from bisect import bisect_right
@@ -28,6 +29,7 @@ DISAGREEING = 10.0  # seconds in which the API may say `active` of packets that 
 SETTLED = 1.0  # seconds in which all is direct before the next fault is due
 GROWTH = 64.0  # MiB
 DESCRIPTORS = 40
+PASSES, WITHIN = 25, 1.0  # times that a packet may pass one link, and the seconds in which it may
 MOST_RECORDS = 8  # of a violation, for its report
 
 
@@ -42,6 +44,7 @@ def judge(evidence: Evidence) -> Verdict:
     verdict.violations += _disagreements(evidence, location, packets)
     verdict.violations += _recoveries(evidence, location, packets, verdict)
     verdict.violations += _leftovers(evidence)
+    verdict.violations += _circles(evidence)
     verdict.violations.sort(key=lambda each: each.at)
     return verdict
 
@@ -290,3 +293,22 @@ def _leftovers(evidence: Evidence) -> Iterable[Violation]:
         if names != before.namespaces.get(host):
             was_there = ", ".join(sorted(before.namespaces.get(host, frozenset())))
             yield Violation("f", end, f"{host} has the namespaces {', '.join(sorted(names))}; before: {was_there}")
+
+
+# g
+
+
+def _circles(evidence: Evidence) -> Iterable[Violation]:
+    passes: dict[tuple[int, int, int], list[Record]] = defaultdict(list)
+    for record in evidence.records:
+        if record.kind is Kind.SEEN:
+            passes[record.point, record.flow, record.number].append(record)
+    found: dict[int, list[Record]] = defaultdict(list)
+    for (point, _, _), records in passes.items():
+        if any(last.at - first.at < WITHIN for first, last in zip(records, records[PASSES:], strict=False)):
+            found[point].append(records[0])
+    for point, records in found.items():
+        records.sort(key=lambda each: each.at)
+        node, interface = evidence.points[point]
+        text = f"{len(records)} packets came to {interface} of {node} more than {PASSES} times in {WITHIN:g} s"
+        yield Violation("g", records[0].at, text, tuple(records[:MOST_RECORDS]))

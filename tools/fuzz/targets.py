@@ -160,6 +160,36 @@ TARGETS = (
         short=3000,
     ),
     Target(
+        "home-agent-discovery",
+        "mobility:home_agent_address_discovery",
+        ("hoaflow.mobility.extension_headers:MalformedPacketError",),
+        ("hoaflow.mobility.home_agent_discovery",),
+        (*BINARY, b"\x90\x00", b"\x91\x00", bytes(16)),
+        short=1000,
+    ),
+    Target(
+        "prefix-solicitations",
+        "mobility:prefix_solicitation",
+        ("hoaflow.mobility.extension_headers:MalformedPacketError",),
+        ("hoaflow.mobility.home_agent_discovery", "hoaflow.mobility.wire", "hoaflow.mobility.extension_headers"),
+        (*BINARY, b"\xc9\x10", b"\x3a", b"\x92\x00"),
+        short=1000,
+    ),
+    Target(
+        "registrations",
+        "mobile_ipv4:registration",
+        ("hoaflow.mobile_ipv4.wire:MalformedRegistrationError",),
+        ("hoaflow.mobile_ipv4.wire",),
+        (*BINARY, b"\x20\x14", b"\x21", b"\x82\x00", b"\x01", b"\x03"),
+    ),
+    Target(
+        "packets-of-link",
+        "mobile_ipv4:packet_of_link",
+        (),
+        ("hoaflow.mobile_ipv4.packets", "hoaflow.mobile_ipv4.advertisements"),
+        (*BINARY, b"\x45\x00", b"\x09\x10", b"\x10\x06", b"\x0a\x00", b"\x11", b"\x01\xb2"),
+    ),
+    Target(
         "icmp-errors", "mobility:icmp_error", (), ("hoaflow.tunnel.icmp_errors",), (*BINARY, b"\x3c", b"\x2c", b"\x04")
     ),
     Target(
@@ -221,6 +251,30 @@ TARGETS = (
         ("hoaflow.mobility.authentication", "tomllib"),
         (b"[", b"]", b'"', b"=", b"spi", b"key", *ADDRESSES),
         short=2000,
+    ),
+    Target(
+        "mobile-ipv4-keys-file",
+        "files:keys_of_mobile_ipv4",
+        ("hoaflow.mobility.authentication:KeyFileError",),
+        ("hoaflow.mobile_ipv4.authentication", "hoaflow.mobility.authentication", "tomllib"),
+        (b"[", b"]", b'"', b"=", b"spi", b"key", b"algorithm", b'"hmac-sha256"', *ADDRESSES),
+        short=1000,
+    ),
+    Target(
+        "mobile-networks-file",
+        "files:mobile_networks",
+        ("hoaflow.home_agent.prefix_table:PrefixTableError",),
+        ("hoaflow.home_agent.prefix_table", "hoaflow.addresses", "tomllib"),
+        (b"[", b"]", b'"', b"=", b",", *ADDRESSES),
+        short=2000,
+    ),
+    Target(
+        "ipv4-home-addresses-file",
+        "files:ipv4_home_addresses",
+        ("hoaflow.home_agent.prefix_table:PrefixTableError",),
+        ("hoaflow.home_agent.ipv4_home_addresses", "hoaflow.home_agent.prefix_table", "tomllib"),
+        (b'"', b"=", b"\n", b"10.99.0.255", b"10.99.0.1", *ADDRESSES),
+        short=1000,
     ),
     Target(
         "mobile-nodes-file",

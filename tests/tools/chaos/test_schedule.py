@@ -8,12 +8,14 @@ from itertools import islice
 import pytest
 
 from controller.cluster.mastership import STRANGER_GONE
-from tools.chaos.addresses import IN_IPV4, Plan, plan
+from tools.chaos.addresses import BPF, BY_FLOWS, FLOW, IN_IPV4, SEG6, Plan, plan
 from tools.chaos.faults import TABLE, places
+from tools.chaos.network import ChaosTopo
 from tools.chaos.schedule import Step, chosen, steps
 from tools.chaos.shrink import shrink
+from topologies.ovs_router import KERNEL
 
-PLAN, BY_FLOWS = plan(), plan(flow=True)
+PLAN, MIXED = plan(), plan(flow=True)
 FAULTS = chosen([], PLAN)
 
 
@@ -25,23 +27,33 @@ def test_the_same_seed_gives_the_same_steps() -> None:
 def test_every_fault_comes_to_pass_in_time() -> None:
     done = {
         each.fault
-        for plan in (PLAN, BY_FLOWS)
+        for plan in (PLAN, MIXED)
         for step in islice(steps(1, plan, chosen([], plan)), 1000)
         for each in step.faults
     }
     assert done == {each.name for each in TABLE}
 
 
-@pytest.mark.parametrize("network", [PLAN, BY_FLOWS, plan(2)], ids=["route", "flow", "small"])
+@pytest.mark.parametrize("network", [PLAN, MIXED, plan(2)], ids=["route", "both", "small"])
 def test_only_what_is_there_is_broken(network: Plan) -> None:
     faults = chosen([], network)
     assert all(each.targets_in(network) for each in faults)
-    assert {each.plane for each in faults} == {None, *network.planes}
+    assert {each.plane for each in faults} == {
+        plane for plane in (None, SEG6, BPF, FLOW) if network.routers_with(plane)
+    }
+
+
+def test_where_the_kernel_has_the_flow_backend_some_routers_have_it_and_the_others_its_faults_do_not_befall() -> None:
+    (deleted,), (down,) = chosen(["endpoint deleted"], MIXED), chosen(["tunnel device's link down"], MIXED)
+    assert down.targets_in(MIXED) == list(BY_FLOWS)
+    assert sorted(deleted.targets_in(MIXED) + down.targets_in(MIXED)) == sorted(MIXED.routers)
+    topology = ChaosTopo(MIXED)
+    assert [router for router in MIXED.routers if topology.datapath_of(router) == KERNEL] == list(BY_FLOWS)
 
 
 def test_what_the_flow_backend_does_not_carry_is_left_out_with_it() -> None:
-    assert [node.number for node in PLAN.mobile_nodes if node not in BY_FLOWS.mobile_nodes] == list(IN_IPV4)
-    assert BY_FLOWS.ipv4_home_agents == ()
+    assert [node.number for node in PLAN.mobile_nodes if node not in MIXED.mobile_nodes] == list(IN_IPV4)
+    assert MIXED.ipv4_home_agents == ()
 
 
 def test_a_mobile_node_of_proxy_mobile_ipv6_has_no_home_link() -> None:
@@ -52,7 +64,7 @@ def test_a_mobile_node_of_proxy_mobile_ipv6_has_no_home_link() -> None:
 
 def test_every_fault_befalls_something_that_is_there() -> None:
     for each in TABLE:
-        targets = [target for plan in (PLAN, BY_FLOWS) for target in each.targets_in(plan)]
+        targets = [target for plan in (PLAN, MIXED) for target in each.targets_in(plan)]
         assert targets, each.name
         assert not any("{" in target or "," in target for target in targets), each.name
     (killed,) = chosen(["anchor killed"], PLAN)

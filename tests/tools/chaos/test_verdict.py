@@ -183,6 +183,15 @@ def test_what_is_left_over_is_found(after: Inventory) -> None:
     assert checks(Played(before=BEFORE, after=after)) == ["f"]
 
 
+# g
+
+
+@pytest.mark.parametrize(("every", "expected"), [(0.01, ["g"]), (0.05, [])])
+def test_packets_that_go_in_circles_are_found(every: float, expected: list[str]) -> None:
+    (flow,) = (each for each in PLAN.flows() if (each.source, each.destination) == ("cn", ONE.name))
+    assert checks(Played(further=[bare(flow.number, 10.0 + every * turn, 20) for turn in range(60)])) == expected
+
+
 # The runner
 
 

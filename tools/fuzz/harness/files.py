@@ -5,7 +5,7 @@ import logging
 import tempfile
 import zlib
 from functools import cache
-from ipaddress import IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Network
 from pathlib import Path
 
 from oslo_config import cfg
@@ -14,13 +14,18 @@ from controller.access.tokens import read_tokens
 from controller.settings import load
 from hoaflow.client.token_file import TOKEN, read_token
 from hoaflow.home_agent.cache import BindingCache, Policy
+from hoaflow.home_agent.ipv4_home_addresses import load_ipv4_home_addresses
 from hoaflow.home_agent.journal import HEADER, Journal
 from hoaflow.home_agent.persistence import Persistence
+from hoaflow.home_agent.prefix_table import load_prefix_table
+from hoaflow.mobile_ipv4 import authentication as mobile_ipv4
 from hoaflow.mobility.authentication import load_keys
 from hoaflow.pmipv6.mobile_nodes import load_mobile_nodes
 
 SHARED_MEMORY = Path("/dev/shm")  # a journal waits for the disk
-POLICY = Policy("2001:db8:99::1", IPv6Network("2001:db8:99::/64"), 3600, 100, None)
+HOME_PREFIX = IPv6Network("2001:db8:99::/64")
+IPV4_HOME_LINK = IPv4Interface("10.99.0.1/24")
+POLICY = Policy("2001:db8:99::1", HOME_PREFIX, 3600, 100, None)
 
 logging.getLogger("hoaflow").addHandler(logging.NullHandler())
 
@@ -82,6 +87,28 @@ def keys(data: bytes) -> None:
     """Read a home agent's keys."""
     for association in load_keys(_file(data, "keys")).values():
         association.authenticator("2001:db8:2::2", "2001:db8:99::100", b"")
+
+
+def keys_of_mobile_ipv4(data: bytes) -> None:
+    """Read the keys of a home agent of Mobile IPv4; each signs."""
+    for home_address, association in mobile_ipv4.load_keys(_file(data, "keys")).items():
+        assert IPv4Address(home_address)
+        association.sign(b"")
+
+
+def mobile_networks(data: bytes) -> None:
+    """Read a home agent's mobile networks; each address of one leads to its mobile router, none is of the home link."""
+    table = load_prefix_table(_file(data, "mobile-networks"), HOME_PREFIX)
+    for prefix, router in table:
+        network = IPv6Network(prefix)
+        assert not network.overlaps(HOME_PREFIX)
+        assert table.router_of(str(network[-1])) == router
+        assert prefix in table.of(router)
+
+
+def ipv4_home_addresses(data: bytes) -> None:
+    """Read a home agent's IPv4 home addresses."""
+    load_ipv4_home_addresses(_file(data, "ipv4-home-addresses"), HOME_PREFIX, IPV4_HOME_LINK)
 
 
 def mobile_nodes(data: bytes) -> None:

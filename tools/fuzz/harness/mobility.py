@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read packets from the network: Mobile IPv6 signalling, Router Advertisements, ICMPv6 errors about tunnel packets."""
+"""Read packets from the network: Mobile IPv6 signalling and discovery, ICMPv6 errors about tunnel packets."""
 
 from dataclasses import replace
 from unittest import mock
 
-from hoaflow.mobility import home_agent_switch, wire
+from hoaflow.mobility import home_agent_discovery, home_agent_switch, wire
 from hoaflow.mobility.messages import BindingUpdate
 from hoaflow.mobility.router_advertisements import parse_router_advertisement, router_advertisement_packet
 from hoaflow.mobility.wire import (
@@ -21,6 +21,7 @@ from hoaflow.mobility.wire import (
 )
 from hoaflow.pmipv6 import wire as pmipv6
 from hoaflow.tunnel import icmp_errors
+from hoaflow.tunnel.checksum import checksum
 
 PARSERS = {
     BINDING_UPDATE: parse_binding_update,
@@ -73,6 +74,31 @@ def router_advertisement(data: bytes) -> None:
     assert again == found, f"{found} is read back as {again}"
 
 
+def home_agent_address_discovery(data: bytes) -> None:
+    """Read a request or reply of discovery; what is accepted can be built again, and is then read as the same."""
+    if data[:1] == bytes([home_agent_discovery.DISCOVERY_REQUEST]):
+        asked = home_agent_discovery.parse_discovery_request(data).identifier
+        request = home_agent_discovery.discovery_request_packet("2001:db8:2::2", "2001:db8:99::fffe", asked)
+        assert home_agent_discovery.parse_discovery_request(request[40:]).identifier == asked
+        return
+    identifier, addresses = home_agent_discovery.parse_discovery_reply(data)
+    addresses = addresses[: home_agent_discovery.MOST_ADDRESSES]
+    reply = home_agent_discovery.discovery_reply_packet("2001:db8:99::1", "2001:db8:2::2", identifier, addresses)
+    again = home_agent_discovery.parse_discovery_reply(reply[40:])
+    assert again == (identifier, addresses), f"{addresses} are read back as {again}"
+
+
+def prefix_solicitation(data: bytes) -> None:
+    """Read a packet with a Mobile Prefix Solicitation, with any checksum; its answer can be built."""
+    found = parse_packet(data)
+    if not home_agent_discovery.is_prefix_solicitation(found):
+        return
+    with mock.patch.object(home_agent_discovery, "in6_chksum", return_value=0):
+        identifier = home_agent_discovery.parse_prefix_solicitation(found)
+    home_address = found.home_address or found.source
+    home_agent_discovery.prefix_advertisement_packet(found.destination, found.source, home_address, identifier, [])
+
+
 def icmp_error(data: bytes) -> None:
     """Read an ICMPv6 error; the answer to the sender is no longer than may be sent, and only for who may be told."""
     error = icmp_errors.parse(data)
@@ -85,6 +111,6 @@ def icmp_error(data: bytes) -> None:
     assert answer.destination == error.inner_source
     if answer.ipv4:
         assert len(answer.message) <= 576 - 20
-        assert icmp_errors._checksum(answer.message) == 0
+        assert checksum(answer.message) == 0
     else:
         assert len(answer.message) <= icmp_errors.MINIMUM_MTU - icmp_errors.IPV6_HEADER
