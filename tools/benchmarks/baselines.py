@@ -124,12 +124,13 @@ class BareRest(Baseline):
     APP = "tools.benchmarks.bare_rest"
     PATH = "/v1/bindings"
     PREPARED = "/prepared"  # where messages are made from ones that were serialised once, and waited for
+    CHECKED = "/checked"  # likewise, but checked and kept
     NULL = "/"  # where they are only answered
 
     def report(self, bodies: Iterable[bytes], path: str = PREPARED) -> float:
         """Report bindings, in one request after the other; return the seconds until all are answered.
 
-        With the path `PREPARED` that is when the switch has confirmed their flows.
+        With the paths `PREPARED` and `CHECKED` that is when the switch has confirmed their flows.
         """
         client = RestClient(self._ovs, ports.REFERENCE_REST)
         started = time.monotonic()
@@ -145,7 +146,7 @@ class BareRest(Baseline):
 
     def connected(self) -> bool:
         """Return whether the app has a connection to each of its switches."""
-        return bool(self._switches() == list(self._dpids))
+        return sorted(self._switches()) == sorted(self._dpids)
 
     def _switches(self) -> Any:
         return RestClient(self._ovs, ports.REFERENCE_REST).ask("GET", "/")

@@ -43,13 +43,14 @@ class Step:
 class Bare:
     """Record what a repetition takes without hoaflow, in seconds.
 
-    fill: all flows by `ovs-ofctl`. changes: single FlowMods by bare Ryu. snapshot, moves: the same requests as
-    hoaflow's, to a Ryu app that only sends their flows.
+    fill: all flows by `ovs-ofctl`. changes: single FlowMods by bare Ryu. snapshot: the same request as hoaflow's, to a
+    Ryu app that only sends the flows. checked, moves: to one that also checks and keeps bindings.
     """
 
     fill: float
     changes: list[float]
     snapshot: float
+    checked: float
     moves: list[float]
 
 
@@ -107,11 +108,15 @@ def _bare(lab: Lab, turn: int) -> Bare:
     with BareRest(lab.ovs, lab.directory) as rest:
         lab.settle()
         snapshot = rest.report([population.report(time.monotonic())])
+    lab.reference.clear()
+    with BareRest(lab.ovs, lab.directory) as rest:
         lab.settle()
-        latencies = moves(lab, population, turn, rest.PREPARED, REFERENCE_REST).latencies
+        checked = rest.report([population.report(time.monotonic())], rest.CHECKED)
+        lab.settle()
+        latencies = moves(lab, population, turn, rest.CHECKED, REFERENCE_REST).latencies
     lab.reference.clear()
     lab.settle()
-    return Bare(fill, changes, snapshot, latencies)
+    return Bare(fill, changes, snapshot, checked, latencies)
 
 
 def _bulk_again(lab: Lab, profiling: Profiling) -> None:
@@ -129,6 +134,7 @@ def _activate_again(lab: Lab, profiling: Profiling) -> None:
 
 def _bulk(step: Step, bare: list[Bare]) -> list[Figure]:
     fills, snapshots = [each.fill for each in bare], [each.snapshot for each in bare]
+    checked = [each.checked for each in bare]
     ratio = paired_ratio(step.seconds, fills)
     split = shares([bulk.cpu for bulk in step.bulks], step.seconds)
     answered = median([bulk.answered for bulk in step.bulks])
@@ -136,11 +142,17 @@ def _bulk(step: Step, bare: list[Bare]) -> list[Figure]:
         Figure(
             "bulk_ratio",
             f"{ratio:.2f} ({median(step.seconds):.2f} s)",
-            f"ovs-ofctl --bundle {median(fills):.2f} s; bare Ryu {paired_ratio(snapshots, fills):.2f}",
+            f"ovs-ofctl --bundle {median(fills):.2f} s; bare Ryu {paired_ratio(snapshots, fills):.2f},"
+            f" checking {paired_ratio(checked, fills):.2f}",
             f"≤ {BULK_GOAL:g}",
             ratio <= BULK_GOAL,
             f"{split}; answered after {answered:.2f} s",
-            {"hoaflow": [asdict(bulk) for bulk in step.bulks], "ovs_ofctl": fills, "bare_ryu": snapshots},
+            {
+                "hoaflow": [asdict(bulk) for bulk in step.bulks],
+                "ovs_ofctl": fills,
+                "bare_ryu": snapshots,
+                "checking": checked,
+            },
         ),
     ]
 
@@ -179,7 +191,7 @@ def _activation(step: Step, bare: list[Bare], null: list[float]) -> list[Figure]
             Figure(
                 f"activation_p{percent}_ms",
                 f"{milliseconds(median(values))} ({ratio:.1f} times)",
-                f"FlowMod + barrier {milliseconds(median(baselines))}; the same by bare Ryu"
+                f"FlowMod + barrier {milliseconds(median(baselines))}; the same by bare Ryu, checking,"
                 f" {milliseconds(median(without))} ({paired_ratio(without, baselines):.1f} times)",
                 f"≤ {goal:g} times",
                 is_met,

@@ -11,6 +11,7 @@ import os
 import random
 import re
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -38,6 +39,7 @@ from tools.benchmarks.ports import REST
 from tools.benchmarks.processes import descriptors, resident_bytes, threads
 from tools.benchmarks.switch import dump
 from tools.benchmarks.workload import FLOWS_PER_BINDING, Population
+from tools.chaos.pace import Pace, load
 from tools.demo.interruption import Interrupted, raise_interrupted
 
 HANDOVERS_AN_HOUR = 2_000_000
@@ -47,8 +49,10 @@ POLL = 0.5  # seconds between two readings of the binding cache
 LIFETIME = 60  # seconds; each of them moves many times before
 SETTLING = 60.0  # seconds, for the switch to have what the binding cache has
 # Handovers of each mobile node, on average, before the first sample is due. The controller keeps the last few updates
-# of each home address: until there have been as many, its memory grows.
-WARMING = UPDATES_KEPT
+# of each home address: until there have been as many of each, its memory grows. Mobile nodes move at random, so that
+# after as many on average a seventh of the updates is still to come, after twice as many 0.2 %.
+WARMING = 2 * UPDATES_KEPT
+LEASE = 10.0  # seconds: a gate stands so long without being renewed
 FAILED, MISSED = 1, 3  # exit status, as those of `make bench`
 
 
@@ -157,6 +161,12 @@ class Soak:
         """Start everything; `parts` ends it."""
         self._plan = plan
         (directory / "ovs").mkdir()
+        self._beats = directory / "beats"
+        command = [sys.executable, "-m", "tools.chaos.pulse", str(self._beats)]
+        # In a session of its own, as Ctrl-C is for whoever ends it.
+        pulse = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+        parts.enter_context(pulse)
+        parts.callback(pulse.terminate)
         # Of the bridge, the lines are kept. A handover is one line of the controller's.
         self._log_files = {
             "controller": directory / "controller.log",
@@ -212,7 +222,7 @@ class Soak:
         lapses, errors = self._complaints()
         return [
             _counted("handovers", handovers, f"≥ {wanted}", handovers >= wanted),
-            _counted("gates closed", len(self._watch.closed), "0", not self._watch.closed, self._watch.closed),
+            _counted("gates closed", len(self._watch.closed), "0", not self._watch.closed, self._closings()),
             _counted("leases lapsed", len(lapses), "0", not lapses, lapses),
             _counted("renewals of the agent missed", len(self._hoaflow.missed_renewals), "0",
                      not self._hoaflow.missed_renewals, self._hoaflow.missed_renewals),
@@ -275,6 +285,15 @@ class Soak:
                     lapses.append(line)
                 errors += errors_in(line, allow=[_OWN_CONNECTIONS])
         return lapses, errors
+
+    def _closings(self) -> list[str]:
+        """Return of each gate that closed how long programs went on in the lease before, and Open vSwitch's line."""
+        pace = Pace(load(self._beats.read_text()))
+        ahead = time.time() - time.monotonic()
+        return [
+            f"programs had {pace.between(at + ahead - LEASE, at + ahead):.1f} s of the {LEASE:g} s before: {line}"
+            for at, line in self._watch.closed
+        ]
 
     def _logs(self) -> dict[str, int]:
         """Return how much each part has logged so far, in bytes."""

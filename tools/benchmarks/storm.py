@@ -31,6 +31,7 @@ class Storm:
     cpu: dict[str, float]
     reference: float
     bare: float
+    checked: float
 
 
 def measure(lab: Lab) -> list[Figure]:
@@ -38,17 +39,18 @@ def measure(lab: Lab) -> list[Figure]:
     storms = [_take(lab, turn) for turn in range(lab.plan.repetitions)]
     seconds = [storm.seconds for storm in storms]
     references = [storm.reference for storm in storms]
-    bare = [storm.bare for storm in storms]
+    bare, checked = [storm.bare for storm in storms], [storm.checked for storm in storms]
     ratio = paired_ratio(seconds, references)
     figure = Figure(
         "storm",
         f"{median(seconds):.2f} s ({ratio:.2f} times)",
         f"ovs-ofctl --bundle {median(references):.2f} s; bare Ryu {median(bare):.2f} s"
-        f" ({paired_ratio(bare, references):.2f} times)",
+        f" ({paired_ratio(bare, references):.2f} times), checking {median(checked):.2f} s"
+        f" ({paired_ratio(checked, references):.2f} times)",
         f"≤ {GOAL:g} s, ≤ {RATIO_GOAL:g} times",
         median(seconds) <= GOAL and ratio <= RATIO_GOAL,
         shares([storm.cpu for storm in storms], seconds),
-        {"seconds": seconds, "ovs_ofctl": references, "bare_ryu": bare},
+        {"seconds": seconds, "ovs_ofctl": references, "bare_ryu": bare, "checking": checked},
     )
     return lab.explain([figure], "storm", lambda profiling: _move(lab, _prepare(lab, lab.plan.repetitions), profiling))
 
@@ -70,7 +72,7 @@ def _take(lab: Lab, turn: int) -> Storm:
     before = switch.dump(lab.ovs, bridge(ROUTER))
     seconds, cpu = _move(lab, moves, nullcontext)
     changes = list(_changes(before, switch.dump(lab.ovs, bridge(ROUTER))))
-    return Storm(seconds, cpu, _reference(lab, before, changes), _bare(lab, moves))
+    return Storm(seconds, cpu, _reference(lab, before, changes), *_bare(lab, moves))
 
 
 def _prepare(lab: Lab, turn: int) -> Moves:
@@ -128,12 +130,14 @@ def _reference(lab: Lab, before: switch.Dump, changes: list[str]) -> float:
     return seconds
 
 
-def _bare(lab: Lab, moves: Moves) -> float:
-    """Return the seconds that a Ryu app without hoaflow takes for the same storm."""
-    with BareRest(lab.ovs, lab.directory) as ryu:
-        ryu.report([moves.former])
+def _bare(lab: Lab, moves: Moves) -> list[float]:
+    """Return the seconds that a Ryu app without hoaflow takes for the same storm, and one that checks bindings."""
+    seconds = []
+    for path in (BareRest.PREPARED, BareRest.CHECKED):
+        with BareRest(lab.ovs, lab.directory) as ryu:
+            ryu.report([moves.former], path)
+            lab.settle()
+            seconds.append(ryu.report(moves.batches, path))
+        lab.reference.clear()
         lab.settle()
-        seconds = ryu.report(moves.batches)
-    lab.reference.clear()
-    lab.settle()
     return seconds
