@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # One image for all parts of hoaflow. What a container runs is its command: hoaflow-controller, ha-bridge, hoaflow-ha,
-# hoaflow-lma, hoaflow-mag, hoaflow-router or hoaflow. How to use it: docs/containers.md.
+# hoaflow-fa, hoaflow-lma, hoaflow-mag, hoaflow-router or hoaflow. How to use it: docs/containers.md.
 ARG BASE_IMAGE=debian:bookworm-slim
 
 FROM ${BASE_IMAGE} AS build

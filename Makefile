@@ -5,11 +5,13 @@ BIN := .venv/bin
 ISOLATED := scripts/as-root scripts/isolated-python
 # Runs a command on a kernel that has Open vSwitch's datapath and ip6_tunnel: this host's, or an emulated one.
 GUEST := scripts/as-root $(BIN)/python -m topologies.guest
+# A test of the ordinary tier that the kernel tier runs, too: with the kernel's datapath, and so the backend flow.
+ON_BOTH_KERNELS = tests/end_to_end/test_proxy.py
 # -v and the traceback after twenty minutes: if a test hangs, the last line names it. Not earlier, for Python reads the stacks
 # of running threads without a lock, and crashed once on a busy machine. The plugins that are left out take long to import
 # under emulation, and no test there needs them.
 KERNEL_TIER = env HOAFLOW_KERNEL_TIER=1 scripts/isolated-python -m pytest $(DURATIONS) -v -o faulthandler_timeout=1200 \
-	-p no:schemathesis -p no:anyio -p no:xdist tests/kernel
+	-p no:schemathesis -p no:anyio -p no:xdist tests/kernel $(ON_BOTH_KERNELS)
 
 # One test process per processor, each in namespaces of its own. Each run lists its slowest tests. Tests wait longer than they
 # do alone, as other tiers run beside them.
@@ -88,7 +90,7 @@ bench-scale: setup ## measure one controller with many on-demand routers; build/
 
 chaos: setup ## break the whole system on purpose, and judge it by its packets; CHAOS='--seed 7 --minutes 5 --only switch'
 	scripts/setup-tests
-	$(ISOLATED) -m tools.chaos $(CHAOS)
+	scripts/as-root env HOAFLOW_PATIENCE=3 scripts/isolated-python -m tools.chaos $(CHAOS)
 
 soak: setup ## let controller, switch and bridge run for an hour, and see that nothing grows; SOAK='--minutes 10'
 	$(ISOLATED) -m tools.benchmarks.soak $(SOAK)

@@ -6,6 +6,8 @@ import re
 HOME_PREFIX = "2001:db8:99::/64"
 HOME_AGENT = "2001:db8:99::1"
 HOME_ADDRESS = "2001:db8:99::100"
+OTHER_HOME_ADDRESS = "2001:db8:99::101"
+"""Of a second mobile node."""
 
 # Of Proxy Mobile IPv6: the anchor, the prefix that is routed to it, and what it gives the mobile node.
 ANCHOR = "2001:db8:98::1"
@@ -110,6 +112,20 @@ def foreign_gateway(number: int) -> str:
 def care_of_address(number: int) -> str:
     """Return the address that the mobile node configures when it visits foreign link NUMBER."""
     return f"2001:db8:{number + 1:x}::100"
+
+
+def foreign_agent(number: int) -> str:
+    """Return the address of foreign agent NUMBER on foreign link NUMBER, which is its care-of address."""
+    return f"2001:db8:{number + 1:x}::10"
+
+
+def foreign_agent_side(number: int) -> str:
+    """Return the address of foreign agent NUMBER on its own link, where mobile nodes need none.
+
+    >>> ipv4(foreign_agent_side(1))
+    '10.209.0.1'
+    """
+    return f"2001:db8:d{number:x}::1"
 
 
 def core_link(number: int) -> str:

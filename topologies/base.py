@@ -32,11 +32,13 @@ class MobilityTopo(Topo):
     """Base class of the topologies: adds the end nodes, and routers on request.
 
     `routers`: names of the routers, `rN`; each has its bridge, `ovs_router.BRIDGE`. `foreign_links`: numbers of the
-    foreign links; the mobile node's interface on link N is `mn-fN`.
+    foreign links; the mobile node's interface on link N is `mn-fN`. `agent_links`: numbers of the links of foreign
+    agents; the mobile node's interface on the one of foreign agent N is `mn-aN`.
     """
 
     routers: ClassVar[tuple[str, ...]]
     foreign_links: ClassVar[tuple[int, ...]]
+    agent_links: ClassVar[tuple[int, ...]] = ()
     anchor: ClassVar[str] = "ha"
     """The node by which all traffic of the mobile node goes without hoaflow."""
 
@@ -44,6 +46,10 @@ class MobilityTopo(Topo):
         """Add the end nodes; `datapath` is that of the routers' Open vSwitch, as in `OvsRouter`."""
         self.datapath = datapath
         self.add_end_nodes()
+
+    def datapath_of(self, router: str) -> str:
+        """Return the datapath of a router's Open vSwitch."""
+        return self.datapath
 
     def link(self, node1: str, interface1: str, node2: str, interface2: str) -> None:
         """Join two nodes by a veth pair whose ends are INTERFACE1 and INTERFACE2."""
@@ -63,7 +69,7 @@ class MobilityTopo(Topo):
             addresses={segment.name: [f"{segment.address}/64"] for segment in segments},
             routes=routes or {},
             management=f"{at.management_router(number)}/{at.MANAGEMENT_PREFIX_LENGTH}",
-            datapath=self.datapath,
+            datapath=self.datapath_of(router),
         )
         for segment in segments:
             for end in segment.attached:
@@ -142,7 +148,7 @@ class MobilityTopo(Topo):
             address=at.HOME_ADDRESS,
             addresses={"mn-home": [f"{at.HOME_ADDRESS}/64"]},
             routes={"default": at.HOME_AGENT},
-            down=[f"mn-f{number}" for number in self.foreign_links],
+            down=[f"mn-f{number}" for number in self.foreign_links] + [f"mn-a{number}" for number in self.agent_links],
         )
         self.addSwitch("home", cls=LinkBridge, dpid="99", listenPort=None, inNamespace=True)
         self.link("home", "home-ha", "ha", "ha-home")

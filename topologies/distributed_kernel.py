@@ -65,13 +65,12 @@ class DistributedKernel:
         self.leave()
         self._link, self._at_home = link, home_address
         attach(self._settings, link)
-        index = self._settings.index(link.interface)
         if home_address is not None:
             table = self._tables[home_address]
             self._settings.address("replace", link.interface, home_address, link.prefix_length)
-            self._settings.route("replace", dst=link.network, oif=index, table=table)
-            self._settings.route("replace", dst="::/0", gateway=link.gateway, oif=index, table=table)
-            self._settings.route("replace", dst="::/0", gateway=link.gateway, oif=index)
+            self._settings.route("replace", dst=link.network, interface=link.interface, table=table)
+            self._settings.route("replace", dst="::/0", gateway=link.gateway, interface=link.interface, table=table)
+            self._settings.route("replace", dst="::/0", gateway=link.gateway, interface=link.interface)
         self._filter()
         for address, home_agent in self._home_agents.items():
             if address != home_address:
@@ -83,12 +82,11 @@ class DistributedKernel:
             return
         link, self._link = self._link, None
         home_address, self._at_home = self._at_home, None
-        index = self._settings.index(link.interface)
         if home_address is not None:
             table = self._tables[home_address]
-            self._settings.route("del", dst="::/0", oif=index)
-            self._settings.route("del", dst="::/0", oif=index, table=table)
-            self._settings.route("del", dst=link.network, oif=index, table=table)
+            self._settings.route("del", dst="::/0", interface=link.interface)
+            self._settings.route("del", dst="::/0", interface=link.interface, table=table)
+            self._settings.route("del", dst=link.network, interface=link.interface, table=table)
             self._settings.address("del", link.interface, home_address, link.prefix_length)
         for address, home_agent in self._home_agents.items():
             if address != home_address:

@@ -46,8 +46,8 @@ class AnchorLoad:
     ) -> None:
         """Load the counter's rules into the kernel of the anchor with the address `anchor`, by default the topology's.
 
-        `home` is the home address or prefix, `interface` the one by which data reaches the anchor, by default that to
-        the core. Raises ProcessError.
+        `home` is the home address or prefix, or several of a family as nft writes a set, `interface` the one by which
+        data reaches the anchor, by default that to the core. Raises ProcessError.
         """
         self._bed, self._node = bed, node or bed.topology.anchor
         families = ":" in anchor, ":" in home

@@ -99,7 +99,7 @@ class MobileKernel:
     def leave(self) -> None:
         """Detach from the current link; safe if the kernel has removed its routes with the interface."""
         self._settings.address("del", self._home_link, self._home_address, self._prefix_length)
-        self._settings.route("del", dst="::/0", oif=self._settings.index(self._home_link))
+        self._settings.route("del", dst="::/0", interface=self._home_link)
         if self._foreign is None:
             return
         link, self._foreign = self._foreign, None
@@ -112,7 +112,7 @@ class MobileKernel:
         """Move to the home link: home address on it, home agent as default router, no tunnel."""
         self.leave()
         self._settings.address("replace", self._home_link, self._home_address, self._prefix_length)
-        self._settings.route("replace", dst="::/0", gateway=self._home_agent, oif=self._settings.index(self._home_link))
+        self._settings.route("replace", dst="::/0", gateway=self._home_agent, interface=self._home_link)
         if self._ipv4 is not None:
             self._ipv4.come_home()
 

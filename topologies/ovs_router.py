@@ -109,12 +109,13 @@ class OvsRouter(Device):
         kind = "system" if self.datapath == KERNEL else "netdev"
         command = f"add-br {BRIDGE} -- set bridge {BRIDGE} datapath_type={kind} protocols=OpenFlow13 fail_mode=secure"
         command += f" other_config:datapath-id={self.dpid} other_config:disable-in-band=true"
-        for vlan, (segment, ports) in enumerate(self.segments.items(), FIRST_VLAN):
+        for vlan, (segment, attached) in enumerate(self.segments.items(), FIRST_VLAN):
             command += f" -- add-port {BRIDGE} {segment} tag={vlan} -- set interface {segment} type=internal"
-            for port in ports:
+            for port in attached:
                 command += f" -- add-port {BRIDGE} {port} tag={vlan}"
-                # Else the kernel answers ARP there for the segments' addresses, and packets pass by the bridge.
-                checked(self, "sysctl", "-qw", f"net.ipv4.conf.{port}.arp_ignore=8")
+        # Else the kernel answers ARP there for the segments' addresses, and packets pass by the bridge.
+        ports = [port for attached in self.segments.values() for port in attached]
+        checked(self, "sysctl", "-qw", *(f"net.ipv4.conf.{port}.arp_ignore=8" for port in ports))
         if controllers:
             command += f" -- set-controller {BRIDGE} {' '.join(controllers)}"
             command += f" -- set controller {BRIDGE} max_backoff=1000"  # milliseconds between attempts to connect

@@ -117,6 +117,10 @@ class Process:
                     raise ProcessError(f"{self.name}: no {pattern!r} in {limit:g} s.{self.last_lines()}")
                 self._changed.wait(min(remaining, 0.5))
 
+    def printed(self, pattern: str) -> bool:
+        """Tell whether a line of the output so far matches a pattern."""
+        return any(re.search(pattern, line) for line in self.lines[:])
+
     def last_lines(self, count: int = 5) -> str:
         """Return the last lines of output, indented, to append to an error message."""
         return "".join(f"\n    {line}" for line in self.lines[-count:]) or " It said nothing."

@@ -40,9 +40,17 @@ class RoamingTopo(MobilityTopo):
         self.add_core(float(delay), at.HOME_PREFIX)
         self.add_edge_router(1, at.CORRESPONDENT_GATEWAY, Attachment("cn", "cn-eth0"))
         self.add_edge_router(
-            2, at.foreign_gateway(1), Attachment("mn", "mn-f1"), Attachment("stranger", "stranger-eth0")
+            2,
+            at.foreign_gateway(1),
+            Attachment("mn", "mn-f1"),
+            Attachment("stranger", "stranger-eth0"),
+            *self.others_on_foreign_link(1),
         )
-        self.add_edge_router(3, at.foreign_gateway(2), Attachment("mn", "mn-f2"))
+        self.add_edge_router(3, at.foreign_gateway(2), Attachment("mn", "mn-f2"), *self.others_on_foreign_link(2))
+
+    def others_on_foreign_link(self, _number: int) -> tuple[Attachment, ...]:
+        """Return further nodes on foreign link NUMBER, which are there already."""
+        return ()
 
     def add_core(self, delay: float, *anchored: str) -> None:
         """Add the core router, and the delay line between it and the anchor, DELAY milliseconds one way.

@@ -26,7 +26,7 @@ def test_the_image_holds_what_runs_and_no_compiler(engine: Engine, system: Syste
         "run", "--rm", "--network", "none", IMAGE, "sh", "-c", "id -un; which gcc cc make pip || true"
     )
     assert found.split() == ["hoaflow"]
-    anchors = ("hoaflow-ha", "hoaflow-lma", "hoaflow-mag")
+    anchors = ("hoaflow-ha", "hoaflow-fa", "hoaflow-lma", "hoaflow-mag")
     for command in ("hoaflow-controller", "ha-bridge", *anchors, "hoaflow-router", "hoaflow"):
         assert "usage" in engine.docker("run", "--rm", "--network", "none", IMAGE, command, "--help").lower()
     size = int(engine.docker("image", "inspect", "--format", "{{.Size}}", IMAGE))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mobile networks in Mininet (RFC 3963): a node behind a mobile router."""
+"""Mobile networks in Mininet (RFC 3963): a node behind a mobile router, and a mobile node that visits the network."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ class Net:
 
     def __init__(self, bed: Testbed) -> None:
         self.bed, self.deployment = bed, NemoDeployment(bed, lifetime=60, lease=60)
-        self.load = AnchorLoad(bed, home=at.MOBILE_NETWORK)
+        self.load = AnchorLoad(bed, home=f"{{ {at.MOBILE_NETWORK}, {at.OTHER_HOME_ADDRESS} }}")
         self.deployment.start_anchor()
         self.deployment.start_mobile_node()
         self.deployment.start_offload()
@@ -53,6 +53,14 @@ def test_a_node_in_a_mobile_network_is_reached_direct(tmp_path: Path) -> None:
         assert net.by_home_agent(at.MOBILE_NETWORK_NODE) == 0
         net.go(2)
         assert net.by_home_agent(at.MOBILE_NETWORK_NODE) == 0
+
+        # What is for a mobile node that visits the network goes direct, in both tunnels, wherever the mobile router is.
+        # What it sends is in a tunnel to the home agent when it comes out of the router's, and goes on there.
+        net.deployment.start_visitor()
+        net.await_active(at.OTHER_HOME_ADDRESS, at.MOBILE_NETWORK_NODE)
+        assert net.by_home_agent(at.OTHER_HOME_ADDRESS) == COUNT
+        net.go(1)
+        assert net.by_home_agent(at.OTHER_HOME_ADDRESS) == COUNT
 
         net.deployment.attach(HOME)
         wait_for("the network's binding is gone", lambda: net.deployment.binding_of(at.MOBILE_NETWORK) is None)

@@ -25,6 +25,8 @@ FETCHED = {
     "object": "data",
 }
 ELSEWHERE = re.compile(r"^(https?:)?//")
+# What says why a binding does not go direct: the controller's core, and a bridge of one that it withholds.
+SAY_WHY = ("controller/core", "ha_bridge")
 
 
 class Fetched(HTMLParser):
@@ -105,3 +107,14 @@ def test_the_cluster_page_makes_each_file_that_it_uses(tmp_path: Path) -> None:
     used = re.findall(r"(?:/etc/(?:hoaflow|etcd|openvswitch)|\bca)/([\w.-]+\.(?:crt|key|token|password|toml))", after)
     assert {"router-1.crt", "etcd-root.password", "etcd.password", "controller-1.token"} <= set(used)
     assert set(used) <= made, "the page uses files that its commands do not make"
+
+
+def test_the_reasons_to_look_up_are_what_explain_says() -> None:
+    page = (CHECKOUT / "docs/troubleshooting.md").read_text()
+    section = page.partition("## One mobile node's traffic")[2].partition("\n## ")[0]
+    said = "".join(file.read_text() for folder in SAY_WHY for file in (CHECKOUT / folder).glob("*.py"))
+    rows = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
+    looked_up = [reason for row in rows for reason in row.split("`")[1::2]]
+    assert len(looked_up) > 15
+    unsaid = [part for reason in looked_up for part in re.split("…|[(:]", reason) if part.strip(") ") not in said]
+    assert not unsaid, f"docs/troubleshooting.md explains what is never said: {unsaid}"

@@ -22,6 +22,7 @@ PURE = {"bisect", "collections", "contextlib", "dataclasses", "enum", "functools
     "json",
     "math",
     "msgspec",
+    "struct",
     "typing",
 }
 COMPUTING = {"socket": {"AF_INET", "AF_INET6", "AddressFamily", "inet_ntop", "inet_pton"}, "random": {"Random"}}
@@ -45,6 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hoaflow.cli": {"hoaflow.client", *SHARED},
     "hoaflow.client": SHARED,
     "hoaflow.etcd": {"hoaflow.client", *SHARED},
+    "hoaflow.foreign_agent": {"hoaflow.mobile_ipv4", *MOBILITY},
     "hoaflow.home_agent": {"hoaflow.etcd", "hoaflow.mobile_ipv4", *MOBILITY},
     "hoaflow.logs": {"hoaflow.errors"},
     "hoaflow.metrics": {"hoaflow.arguments", "hoaflow.errors"},
@@ -78,6 +80,7 @@ LIBRARIES: dict[str, set[str]] = {
     "hoaflow/cli": {"requests", "rich", "typer", "urllib3"},
     "hoaflow/client": {"requests", "urllib3"},
     "hoaflow/etcd": {"requests"},
+    "hoaflow/foreign_agent": {"prometheus_client"},
     "hoaflow/home_agent": {"pyroute2"},
     "hoaflow/metrics": {"prometheus_client"},
     "hoaflow/local_mobility_anchor": {"prometheus_client"},

@@ -16,6 +16,7 @@ PACKAGES = {
     "controller": ("controller",),
     "home-agent": (
         "hoaflow.home_agent",
+        "hoaflow.foreign_agent",
         "hoaflow.mobile_ipv4",
         "hoaflow.local_mobility_anchor",
         "hoaflow.mobile_access_gateway",

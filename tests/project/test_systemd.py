@@ -22,6 +22,7 @@ UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 EXPOSURE = {
     "hoaflow-controller.service": 1.2,
     "ha-bridge.service": 1.5,
+    "hoaflow-fa.service": 2.6,
     "hoaflow-ha.service": 2.4,
     "hoaflow-lma.service": 2.4,
     "hoaflow-mag.service": 2.4,
@@ -148,6 +149,26 @@ def test_all_parts_do_their_work_in_their_units(machine: Machine) -> None:
         machine.run("systemctl", "stop", unit)
         assert "Traceback" not in machine.journal(unit)
         assert machine.run("systemctl", "show", "--property=Result", unit) == "Result=success\n", machine.journal(unit)
+
+
+def test_a_home_agent_of_mobile_ipv4_does_its_work_with_what_its_file_adds(machine: Machine) -> None:
+    more = (DEPLOY / "systemd" / "hoaflow-ha-mipv4.conf").read_text()
+    machine.write("/etc/systemd/system/hoaflow-ha.service.d/mipv4.conf", more)
+    settings = "HOME_AGENT=10.99.0.1\nHOME_PREFIX=10.99.0.0/24\nHOME_LINK=home\nOPTIONS=--protocol mipv4\n"
+    machine.write("/etc/hoaflow/home-agent.env", settings)
+    machine.write("/etc/hoaflow/keys.toml", f'["10.99.0.100"]\nspi = 256\nkey = "{"0" * 32}"\n', 0o600)
+    machine.run("ip", "link", "add", "home", "type", "veth", "peer", "name", "home-peer")
+    machine.run("ip", "link", "set", "home-peer", "up")
+    machine.run("ip", "link", "set", "home", "up")
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "start", "hoaflow-ha")
+    started = "event=started program=hoaflow-ha home_agent=10.99.0.1"
+    try:
+        wait_for("it serves", lambda: started in machine.journal("hoaflow-ha"))
+    except TimeoutError as error:
+        raise AssertionError(f"{error}\n{machine.journal('hoaflow-ha')}") from None
+    machine.run("systemctl", "stop", "hoaflow-ha")
+    assert machine.run("systemctl", "show", "--property=Result", "hoaflow-ha") == "Result=success\n"
 
 
 def test_wrong_settings_are_not_tried_again(machine: Machine) -> None:

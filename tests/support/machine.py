@@ -146,7 +146,7 @@ class Machine(Environment):
         site = packages.replace(f"{checkout}/.venv", "/opt/hoaflow")
         self.write(f"{site}/hoaflow.pth", f"{packages}\n{checkout}\n")
         commands = ("hoaflow", "hoaflow-controller", "ha-bridge", "hoaflow-router")
-        for name in (*commands, "hoaflow-ha", "hoaflow-lma", "hoaflow-mag"):
+        for name in (*commands, "hoaflow-ha", "hoaflow-fa", "hoaflow-lma", "hoaflow-mag"):
             script = (CHECKOUT / ".venv/bin" / name).read_text().partition("\n")[2]
             self.write(f"/opt/hoaflow/bin/{name}", f"#!/opt/hoaflow/bin/python\n{script}", 0o755)
 

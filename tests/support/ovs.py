@@ -84,8 +84,13 @@ class Ovs(Environment):
         """`ofproto/trace`: what the bridge would do with a packet (ovs-fields(7) syntax, with in_port)."""
         return self.appctl("ofproto/trace", bridge, packet)
 
-    def add_bridge(self, name: str, dpid: int, controller_port: int | None = None) -> None:
-        """Add a bridge (secure, OpenFlow 1.3 and 1.5); with a port, its controller is at 127.0.0.1."""
+    def add_bridge(
+        self, name: str, dpid: int, controller_port: int | None = None, inactivity_probe: int = 5000
+    ) -> None:
+        """Add a bridge (secure, OpenFlow 1.3 and 1.5); with a port, its controller is at 127.0.0.1.
+
+        inactivity_probe: milliseconds, 0 for none; set later, it ends a connection on which a probe is unanswered.
+        """
         settings = [
             f"datapath_type={self.datapath}",
             "fail_mode=secure",
@@ -96,7 +101,7 @@ class Ovs(Environment):
         if controller_port is not None:
             argv += ["--", "set-controller", name, f"tcp:127.0.0.1:{controller_port}"]
             # The default backs off to 8 s between attempts: too slow for tests that restart a controller.
-            argv += ["--", "set", "controller", name, "max_backoff=1000", "inactivity_probe=5000"]
+            argv += ["--", "set", "controller", name, "max_backoff=1000", f"inactivity_probe={inactivity_probe}"]
         self.vsctl(*argv)
 
     def add_port(self, bridge: str, name: str, number: int) -> None:

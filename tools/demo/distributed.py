@@ -92,7 +92,8 @@ class DistributedJourney:
             self._pause(STAY)
         self._pass(self.seen.without)
         self.narrator.say("starting hoaflow")
-        self.deployment.start_offload(self.narrator.say)
+        with priority.given_to_started(self.bed.programs, priority.HOAFLOW):
+            self.deployment.start_offload(self.narrator.say)
         self._pause(STAY)
         self._pass(self.seen.offloaded)
         self._end()

@@ -159,11 +159,10 @@ class Journey:
 
     def _start_offload(self) -> None:
         self.narrator.say("starting hoaflow")
-        start, before = time.time(), set(self.bed.programs)
-        self.seen.backends = self.deployment.start_offload(self.narrator.say)
-        self.seen.starting = Span(start, time.time())
-        started = [process for name, process in self.bed.programs.items() if name not in before]
-        priority.give(started, priority.HOAFLOW)
+        start = time.time()
+        with priority.given_to_started(self.bed.programs, priority.HOAFLOW):
+            self.seen.backends = self.deployment.start_offload(self.narrator.say)
+            self.seen.starting = Span(start, time.time())
         for backend, routers in by_backend(self.seen.backends).items():
             self.narrator.say(f"backend {backend.name} on {', '.join(routers)}, because: {backend.reason}")
         self.offload = True

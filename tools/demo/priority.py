@@ -8,7 +8,7 @@ real-time and deadline processes"), and every packet then under way would be lat
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from topologies.processes import Process
@@ -23,6 +23,14 @@ def give(processes: Iterable[Process], priority: int) -> None:
         for thread in Path(f"/proc/{process.pid}/task").glob("*"):
             with contextlib.suppress(PermissionError, ProcessLookupError):
                 os.sched_setscheduler(int(thread.name), os.SCHED_RR, os.sched_param(priority))
+
+
+@contextlib.contextmanager
+def given_to_started(programs: Mapping[str, Process], priority: int) -> Iterator[None]:
+    """Give the programs that are started while the context lasts the real-time PRIORITY when it ends."""
+    before = set(programs)
+    yield
+    give((process for name, process in programs.items() if name not in before), priority)
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ import typer.main
 from typer.testing import CliRunner
 
 import ha_bridge.__main__
+import hoaflow.foreign_agent.settings
 import hoaflow.home_agent.settings
 import hoaflow.local_mobility_anchor.settings
 import hoaflow.mobile_access_gateway.settings
@@ -34,6 +35,7 @@ This page has the `--help` of each command; of `hoaflow-controller`, without opt
 | [`ha-bridge`](#ha-bridge) | follows a home agent's binding cache and reports it to the controller |
 | [`hoaflow-router`](#hoaflow-router) | sets up a router's tunnels, and runs its tunnel agent |
 | [`hoaflow-ha`](#hoaflow-ha) | runs a small home agent |
+| [`hoaflow-fa`](#hoaflow-fa) | runs a small foreign agent of Mobile IPv4 |
 | [`hoaflow-lma`](#hoaflow-lma) | runs a small local mobility anchor |
 | [`hoaflow-mag`](#hoaflow-mag) | runs a small mobile access gateway |
 
@@ -56,6 +58,7 @@ def page() -> str:
             ha_bridge.__main__.build_parser(),
             hoaflow.router.cli.build_parser(),
             hoaflow.home_agent.settings.parser(),
+            hoaflow.foreign_agent.settings.parser(),
             hoaflow.local_mobility_anchor.settings.parser(),
             hoaflow.mobile_access_gateway.settings.parser(),
         ):

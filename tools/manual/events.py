@@ -99,7 +99,8 @@ AGENT = {
         "`state`",
     ),
     "**`comparison`**": (
-        "Why the comparison could not be completed; everything stays. `ok` when it is complete again.",
+        "Why the comparison could not be completed; everything stays, but after 10 s no controller is called, so that "
+        "the leases end. `ok` when it is complete again.",
         "`state`",
     ),
     "**`failed`**": (
@@ -109,6 +110,11 @@ AGENT = {
     "**`firewall-not-tried`**": (
         "The agent could not test whether the router's packet filter drops direct traffic.",
         "`what` (home agent or bridge), `reason`",
+    ),
+    "**`routes-unread`**": (
+        "The agent could not ask the router's kernel for its routes to care-of addresses. It tries again with the next "
+        "comparison.",
+        "`home_agent`, `reason`",
     ),
     "**`leftovers`**": (
         "Routes or pairs that are no longer wanted could not be removed; the agent tries again.",

@@ -19,6 +19,7 @@ from ha_bridge.members import Members
 from ha_bridge.metrics import BridgeCollector
 from ha_bridge.settings import Settings
 from hoaflow.addresses import parse_address, parse_prefix
+from hoaflow.foreign_agent.metrics import ForeignAgentCollector
 from hoaflow.local_mobility_anchor.metrics import AnchorCollector
 from hoaflow.mobile_access_gateway.held_packets import HeldPackets
 from hoaflow.mobile_access_gateway.metrics import GatewayCollector
@@ -39,6 +40,7 @@ hoaflow serves metrics for [Prometheus](https://prometheus.io). No metric has a 
 | controller | `GET /metrics` of its REST API | tokens that may `read`; everybody on this host if there are no tokens |
 | bridge | `ha-bridge --metrics HOST:PORT`; off by default | whoever can connect, so choose a management address |
 | home agent | `hoaflow-ha --metrics HOST:PORT`; off by default | the same |
+| foreign agent | `hoaflow-fa --metrics HOST:PORT`; off by default | the same |
 | local mobility anchor | `hoaflow-lma --metrics HOST:PORT`; off by default | the same |
 | mobile access gateway | `hoaflow-mag --metrics HOST:PORT`; off by default | the same |
 
@@ -92,14 +94,14 @@ def page() -> str:
 def registries() -> dict[str, CollectorRegistry]:
     """Return the metrics registry of each part, by the part's name, with something measured in each."""
     offload = Offload(Timing(10.0, 3.0, 600.0), None, first_revision=1)
-    offload.begin_reading(1, 0.0)
-    offload.connect(1, {}, 0.0)
+    offload.switches.begin_reading(1, 0.0)
+    offload.switches.connect(1, {}, 0.0)
     offload.announce(parse_address("2001:db8::1"), (parse_prefix("2001:db8::/64"),), 10, Status.UP, now=0.0)
     settings, rng = Settings(10, 3.0, 60.0, 3.0, kernel=True), random.Random()
     followed = HomeAgent(settings, lambda *_, **__: None, rng)
     followed.changed(0.0)
     members = Members(["http://192.0.2.1:8080"], followed, settings, lambda *_, **__: None, rng)
-    bridge, home_agent, anchor, gateway = (CollectorRegistry() for _ in range(4))
+    bridge, home_agent, foreign_agent, anchor, gateway = (CollectorRegistry() for _ in range(5))
     bridge.register(BridgeCollector(followed, members))
     carried = dict.fromkeys((UPLINK, DOWNLINK), Count(0, 0))
     home_agent.register(
@@ -109,6 +111,7 @@ def registries() -> dict[str, CollectorRegistry]:
     )
     counts, carried_none = MessageCounts(), dict.fromkeys(("accepted", "dropped", "spoofed"), Count(0, 0))
     anchor.register(AnchorCollector(counts, lambda: 0, lambda: 0, lambda: Counters(0, 0)))
+    foreign_agent.register(ForeignAgentCollector(counts, lambda: 0, lambda: carried_none))
     gateway.register(GatewayCollector(counts, lambda: 0, HeldPackets(0), lambda: carried_none))
     controller = Metrics(offload, {}).registry
     here, mastership = Member("controller-1", None, 0.0, "0"), RouterMaster("controller-1", 1, 0.0, "")
@@ -118,6 +121,7 @@ def registries() -> dict[str, CollectorRegistry]:
         "Controller": controller,
         "Bridge": bridge,
         "Home agent": home_agent,
+        "Foreign agent": foreign_agent,
         "Local mobility anchor": anchor,
         "Mobile access gateway": gateway,
     }

@@ -36,8 +36,9 @@ changes or removes others. The last byte is the flow's kind:
 
 Two kinds of flow mark a switch and meet no packets: their destinations lie in 100::/64, where nobody lives (RFC 6666).
 A drain marker keeps, over restarts, that an operator has drained the router. A cluster marker tells which cluster of
-controllers writes to the switch. Its destination stands for the cluster's name; the master renews it every 3 s, and it
-ends 10 s after the last time. The controllers of another cluster leave a switch with such a marker alone.
+controllers writes to the switch. Its destination stands for the cluster's identity, a random text in its etcd; the
+master renews it every 3 s, and it ends 10 s after the last time. The controllers of another cluster leave a switch with
+such a marker alone.
 
 ## On demand
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from oslo_config import cfg
 
 import ha_bridge.__main__
+import hoaflow.foreign_agent.settings
 import hoaflow.home_agent.settings
 import hoaflow.local_mobility_anchor.settings
 import hoaflow.mobile_access_gateway.settings
@@ -54,6 +55,7 @@ def page() -> str:
             ha_bridge.__main__.build_parser(),
             hoaflow.router.cli.build_parser(),
             hoaflow.home_agent.settings.parser(),
+            hoaflow.foreign_agent.settings.parser(),
             hoaflow.local_mobility_anchor.settings.parser(),
             hoaflow.mobile_access_gateway.settings.parser(),
         )

@@ -81,6 +81,7 @@ def test_a_configuration_is_checked_by_the_controllers_own_code(
         "[hoaflow]\nagent_leese = 5\n": "has no setting 'agent_leese'",
         "[DEFAULT]\nwsapi_hots = ::1\n": "[DEFAULT] wsapi_hots has no effect",
         "[DEFAULT]\nctl_cert = /nowhere\n": "OpenFlow over TLS needs",
+        "[hoaflow]\netcd = https://[::1]:2379\netcd_ca = /dev/null\n": "etcd_ca /dev/null: expected certificates",
     }
     for text, reason in wrong.items():
         path.write_text(text)
