@@ -54,6 +54,12 @@ COA_2, OTHER_HOA = "2001:db8:2::3", "2001:db8:99::200"
 HOA4, OTHER_HOA4, MNP4_HOST, CN4, ROUTER4 = "10.99.0.100", "10.99.0.200", "10.99.1.7", "10.1.0.2", "10.1.0.1"
 MNP4, HOME_PREFIXES = "10.99.1.0/24", ("2001:db8:99::/64", "10.99.0.0/16")
 MN_TABLE, MN_IPV4_TABLE, MN_UPLINK_RULE, MN_IPV4_RULE = 77, 78, 50, 4
+# Nodes with an address on one of their links, which answers.
+LINKS = (
+    *(("cn", ROUTER), ("cn", ROUTER4), ("rt", CN), ("rt", CN4)),
+    *(("mn", "2001:db8:2::1"), ("rt", COA), ("rt", COA_2)),
+    *(("ha", "2001:db8:10::1"), ("ha", "10.10.0.1"), ("rt", "2001:db8:10::2"), ("rt", "10.10.0.2")),
+)
 # Link-local addresses are given by hand: nothing is tentative then, nothing changes by itself.
 SETTINGS = (
     "net.ipv6.conf.all.forwarding=1",
@@ -217,14 +223,7 @@ class RouterLab(Environment):
         if number != self._steered:
             self.steer()
             self._steered = number
-        pings = [
-            subprocess.Popen(
-                ["nsenter", f"--net=/run/netns/{self.names[node]}", "ping", "-n", "-c1", "-W1", *arguments],
-                stdout=subprocess.DEVNULL,
-            )
-            for node, *arguments in (("cn", HOA), ("cn", HOA4), ("mn", "-I", HOA, CN))
-        ]
-        return [ping.wait(TIMEOUT) for ping in pings] == [0, 0, 0]
+        return self._answered(("cn", HOA), ("cn", HOA4), ("mn", "-I", HOA, CN))
 
     def connect(self) -> None:
         """Put the nodes on the bridge, each with its number, and join them."""
@@ -340,6 +339,19 @@ class RouterLab(Environment):
             self.ip("mn", "-6" if ":" in home_address else "-4", "rule", "add", *rule.split())
         self.connect()
         self.roam(COA)
+        # Tests count packets: none of theirs is to be the first of a link, which waits for a neighbour's address.
+        until(lambda: self._answered(*LINKS), "neighbours answer on each link")
+
+    def _answered(self, *pings: tuple[str, ...]) -> bool:
+        """Tell whether one echo request each is answered, sent at the same time: node and arguments of ping."""
+        running = [
+            subprocess.Popen(
+                ["nsenter", f"--net=/run/netns/{self.names[node]}", "ping", "-n", "-c1", "-W1", *arguments],
+                stdout=subprocess.DEVNULL,
+            )
+            for node, *arguments in pings
+        ]
+        return [ping.wait(TIMEOUT) for ping in running] == [0] * len(pings)
 
     def _port(self, number: int, node: str, interface: str) -> None:
         port = f"s{number}"

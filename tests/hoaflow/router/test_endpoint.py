@@ -151,7 +151,8 @@ def test_frames_come_to_the_tunnel_without_their_tags(bound: RouterLab, tags: tu
 def test_a_packet_over_the_tunnels_mtu_is_answered_with_the_mtu(
     bound: RouterLab, home_address: str, fits: int, answer: str
 ) -> None:
-    assert " 0% packet loss" in bound.ping("cn", home_address, "-M", "do", "-s", str(fits))
+    whole = ("-M", "do", "-s", str(fits))
+    until(lambda: " 0% packet loss" in bound.ping("cn", home_address, *whole), "what fits passes")
     assert answer in bound.ping("cn", home_address, "-M", "do", "-s", str(fits + 1))
 
 
