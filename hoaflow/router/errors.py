@@ -14,3 +14,7 @@ class NoBridge(RouterError):
 
 class NoRoute(RouterError):
     """The router's kernel has no route to where a packet has to go."""
+
+
+class NotTakenIn(RouterError):
+    """Packets that were sent to the router's kernel never came to its packet filter."""

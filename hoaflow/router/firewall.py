@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 from hoaflow.addresses import parse_address
 from hoaflow.logs import Log
-from hoaflow.router.errors import NoRoute, RouterError
+from hoaflow.router.errors import NoRoute, NotTakenIn, RouterError
+from hoaflow.tunnel import nft
 from hoaflow.tunnel.actual_state import ActualState
 from hoaflow.tunnel.changes import Changes, Of
 from hoaflow.tunnel.errors import TunnelError
@@ -29,6 +30,7 @@ LOG = Log("router")
 TIMEOUT = 10.0  # seconds, enough for a slow host to start nft and ovs-ofctl
 AGAIN = 0.2  # seconds between packets: the first may be sent before the trace is listened to
 TRY_SECONDS = 30.0  # seconds between tries while the rules stay
+NOT_TAKEN_IN = 2  # tries in a row without a packet that comes to the rules; in one, the machine may have stood still
 
 REVERSE_PATH = "fib saddr"
 """What rules check sources by their routes with (nft(8)); a rule that accepts later does not help against them."""
@@ -73,7 +75,8 @@ class Dropped(NamedTuple):
 def what_drops(namespace: Namespace, probes: Sequence[Probe], ended: threading.Event | None = None) -> Dropped | None:
     """Return the first thing that the packet filter of a namespace drops, or None.
 
-    Raises TunnelError when that cannot be told (NoRoute if the kernel has no route for one), and when it is `ended`.
+    Raises TunnelError when that cannot be told (NoRoute if the kernel has no route for one, NotTakenIn if one never
+    came to the rules), and when it is `ended`.
     """
 
     def listen() -> subprocess.Popen[bytes]:
@@ -95,8 +98,8 @@ def what_drops(namespace: Namespace, probes: Sequence[Probe], ended: threading.E
 class Firewall:
     """A packet filter, tried anew when its rules change and every TRY_SECONDS seconds.
 
-    `problem`: what it drops, as last seen; None if nothing. The first try is made at once, all others in a thread, as
-    one may take seconds: `notify` is called there when `problem` has changed.
+    `problem`: what it drops, or what is dropped before it, as last seen; None if nothing. The first try is made at
+    once, all others in a thread, as one may take seconds: `notify` is called there when `problem` has changed.
     """
 
     def __init__(
@@ -112,13 +115,14 @@ class Firewall:
         self._closed = threading.Event()
         self._trying = threading.Thread()
         self._due = time.monotonic() + TRY_SECONDS
+        self._not_taken_in = 0  # tries in a row
         self._try()
 
     def try_if_due(self, now: float) -> None:
         """Start a try if one is due."""
         if self._trying.is_alive():
             return  # changes wait for the next call
-        if self._changes.drain() or now >= self._due:
+        if self._changes.drain() or now >= self._due or 0 < self._not_taken_in < NOT_TAKEN_IN:
             self._due = now + TRY_SECONDS
             self._trying = threading.Thread(target=self._try, daemon=True, name=f"filter {self._name}")
             self._trying.start()
@@ -131,13 +135,18 @@ class Firewall:
         self._changes.close()
 
     def _try(self) -> None:
-        before = self.problem
+        before, not_taken_in = self.problem, 0
         try:
             dropped = what_drops(self._namespace, self._probes(), self._closed)
             self.problem = None if dropped is None else str(dropped)
         except (TunnelError, OSError) as error:
             if not self._closed.is_set():
                 LOG.warning("firewall-not-tried", what=self._name, reason=error)
+            if isinstance(error, NotTakenIn):
+                not_taken_in = self._not_taken_in + 1
+                if not_taken_in >= NOT_TAKEN_IN:
+                    self.problem = str(error)
+        self._not_taken_in = not_taken_in
         if self.problem != before:
             self._notify()
 
@@ -238,7 +247,7 @@ class _Trace:
         return None
 
     def conclude(self, namespace: Namespace) -> Dropped:
-        """Return what is dropped without a trace. Raises NoRoute, RouterError if it never met the packet filter."""
+        """Return what is dropped without a trace. Raises NoRoute, NotTakenIn if it never met the packet filter."""
         probe = self.pending[0]
         if probe in self._begun:
             return Dropped(
@@ -247,4 +256,6 @@ class _Trace:
         with ActualState() as actual:
             if actual.route_to(namespace, parse_address(probe.to)) is None:
                 raise NoRoute(f"the router's kernel{place(namespace)} has no route to {probe.to}")
-        raise RouterError(f"a packet to {probe.to} did not come to the router's packet filter")
+        tables = sorted(name for family, name in nft.tables(namespace) if family == "netdev")
+        suspects = "nftables table netdev " + ", ".join(tables) if tables else "a filter of tc?"
+        raise NotTakenIn(f"the router's kernel drops {probe.what} before its packet filter: {suspects}")

@@ -191,6 +191,18 @@ def test_what_is_dropped_before_connections_are_tracked_stays_with_the_home_agen
     until(lambda: controller.last()["failed"] == [], "the agent notices that it is gone")
 
 
+def test_what_is_dropped_before_the_packet_filter_stays_with_the_home_agent(
+    lab: RouterLab, controller: FakeController, agent: AgentProcess
+) -> None:
+    offload(controller, HOA)
+    chain = f"chain in {{ type filter hook ingress device {lab.endpoint().kernel_port} priority 0; drop; }};"
+    lab.run("rt", "nft", f"table netdev fw {{ {chain} }}")
+    failed = until(lambda: controller.last()["failed"], "the agent notices the new rule")
+    assert "before its packet filter: nftables table netdev fw" in failed[0]["reason"]
+    lab.run("rt", "nft", "delete", "table", "netdev", "fw")
+    until(lambda: controller.last()["failed"] == [], "the agent notices that it is gone")
+
+
 def test_what_one_endpoint_is_tried_with_is_not_taken_for_anothers(lab: RouterLab) -> None:
     lab.setup()
     lab.setup(home_agent=HA_2)
