@@ -29,7 +29,8 @@ class ApiRequest(Request):
     def __init__(self, environ: "WSGIEnvironment") -> None:
         if "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower():
             environ["wsgi.input_terminated"] = True  # by eventlet's input
-        super().__init__(environ)
+        # No way back from the environment to the request: in such a circle the body waits for a full look for garbage.
+        super().__init__(environ, populate_request=False)
         self.arrived = time.monotonic()
         self.received = b""  # the body, once it has been read
         self.known_caller: Caller | None = None
