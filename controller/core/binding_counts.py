@@ -28,7 +28,7 @@ def count_bindings(offload: Offload, now: float) -> Iterator[Counts]:
             examined[binding.home_agent] += 1
         if number % STEP == 0:
             yield counts
-    for number, home_address in enumerate(offload.routers.askers, start=1):
+    for number, home_address in enumerate(offload.routers.askers.asked, start=1):
         binding = offload.bindings.get(home_address)
         if (
             binding is not None

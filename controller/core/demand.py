@@ -103,7 +103,7 @@ class Demand:
     def stand_by(self) -> None:
         """Forget what the router is asked for: another controller writes to the switch and is told of its packets."""
         for home_address in self._asked:
-            self._askers.remove(home_address, self.dpid)
+            self._askers.asked.remove(home_address, self.dpid)
         self.note_adopted(frozenset())
         for memory in (self._asked, self.suppressions, self._counted):
             memory.clear()
@@ -133,7 +133,7 @@ class Demand:
                 continue  # and so is what has to stand with it
             if not known:
                 self._asked[each] = _Asked(0, None)
-                self._askers.add(each, self.dpid)
+                self._askers.asked.add(each, self.dpid)
                 new.append(each)
             left += self._together(each, paths)
         return new
@@ -141,9 +141,9 @@ class Demand:
     def note_adopted(self, care_of_addresses: frozenset[bytes]) -> None:
         """Take in from which care-of addresses the switch has adopted uplink flows: any binding there needs flows."""
         for care_of_address in self._adopted - care_of_addresses:
-            self._askers.abandon(care_of_address, self.dpid)
+            self._askers.adopting.remove(care_of_address, self.dpid)
         for care_of_address in care_of_addresses - self._adopted:
-            self._askers.adopt(care_of_address, self.dpid)
+            self._askers.adopting.add(care_of_address, self.dpid)
         self._adopted = care_of_addresses
 
     def is_concerned(self, binding: Binding) -> bool:
@@ -162,7 +162,7 @@ class Demand:
     def drop(self, home_address: Prefix) -> None:
         """Ask for a home address no longer. Idempotent."""
         if self._asked.pop(home_address, None) is not None:
-            self._askers.remove(home_address, self.dpid)
+            self._askers.asked.remove(home_address, self.dpid)
 
     # What flows have counted.
 

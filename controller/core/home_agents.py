@@ -9,8 +9,8 @@ from itertools import chain
 
 from controller.core import reasons
 from controller.core.bindings import Change
+from controller.core.holders import PrefixHolders
 from controller.core.owners import Owner, check_announcement
-from controller.core.prefix_index import PrefixIndex
 from controller.core.protocols import Protocol
 from controller.core.reasons import Reason
 from hoaflow.addresses import Prefix, format_address, host
@@ -99,7 +99,7 @@ class HomeAgents:
     def __init__(self) -> None:
         self._home_agents: dict[bytes, HomeAgent] = {}
         # Several have a home prefix only if they are of one group.
-        self._by_prefix: PrefixIndex[tuple[bytes, ...]] = PrefixIndex()
+        self._by_prefix: PrefixHolders[bytes] = PrefixHolders()
 
     def __iter__(self) -> Iterator[HomeAgent]:
         return iter(self._home_agents.values())
@@ -114,7 +114,7 @@ class HomeAgents:
 
     def all_covering(self, prefix: Prefix) -> Iterator[HomeAgent]:
         """Iterate over the home agents in whose home prefixes ``prefix`` lies: several if they are of one group."""
-        addresses = dict.fromkeys(chain.from_iterable(self._by_prefix.covering(prefix)))
+        addresses = dict.fromkeys(self._by_prefix.covering(prefix))
         return (found for found in map(self.get, addresses) if found is not None)
 
     def owners(self, end: Prefix) -> list[HomeAgent]:
@@ -199,10 +199,9 @@ class HomeAgents:
         self._home_agents[address] = agent
         if news:
             for prefix in () if former is None else former.home_prefixes:
-                self._leave(prefix, address)
+                self._by_prefix.remove(prefix, address)
             for prefix in home_prefixes:
-                others = self._by_prefix.get(prefix) or ()
-                self._by_prefix.put(prefix, (*others, address))
+                self._by_prefix.add(prefix, address)
         return agent, change
 
     def report(self, address: bytes, last_change: int, whole: bool) -> HomeAgent | None:
@@ -228,26 +227,16 @@ class HomeAgents:
         found = {
             other: None
             for prefix in home_prefixes
-            for others in (*self._by_prefix.covering(prefix), *self._by_prefix.within(prefix))
-            for other in others
+            for other in chain(self._by_prefix.covering(prefix), self._by_prefix.within(prefix))
             if other != address
         }
         return [self._home_agents[other] for other in found]
-
-    def _leave(self, prefix: Prefix, address: bytes) -> None:
-        """Forget that a home agent has a home prefix."""
-        holders = self._by_prefix.get(prefix) or ()
-        left = tuple(each for each in holders if each != address)
-        if left:
-            self._by_prefix.put(prefix, left)
-        else:
-            self._by_prefix.remove(prefix, holders)
 
     def forget(self, address: bytes) -> None:
         """Forget a home agent."""
         agent = self._home_agents.pop(address, None)
         for prefix in () if agent is None else agent.home_prefixes:
-            self._leave(prefix, address)
+            self._by_prefix.remove(prefix, address)
 
     def reporting(self, now: float) -> frozenset[str]:
         """Return the home agents whose bridges report to this controller: snapshot and a recent renewal have come."""

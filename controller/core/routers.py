@@ -70,7 +70,7 @@ class Routers(dict[int, Router]):
         """Return the routers that are to have a home address's flows, the latest last."""
         if not self.askers.on_demand:
             return self.values()
-        return [self[dpid] for dpid in (*self.askers.with_everything, *self.askers.of(home_address))]
+        return [self[dpid] for dpid in (*self.askers.with_everything, *self.askers.asked.of(home_address))]
 
     def counting(self, home_address: Prefix) -> list[Router]:
         """Return the routers on which flows that are gone have counted packets of a home address."""
@@ -78,15 +78,15 @@ class Routers(dict[int, Router]):
 
     def any_carrying(self, home_address: Prefix) -> bool:
         """Tell whether any router is to have a home address's flows, or may be, as none is known yet."""
-        return bool(self.askers.with_everything or self.askers.of(home_address)) or not self
+        return bool(self.askers.with_everything or self.askers.asked.of(home_address)) or not self
 
     def concerned(self, binding: Binding) -> Collection[Router]:
         """Return the routers that may have to follow a binding that is new, has moved, or is gone."""
         if not self.askers.on_demand:
             return self.values()
-        asked = chain.from_iterable(map(self.askers.of, self._related(binding)))
-        suppressing = self.askers.suppressing(binding.home_address)
-        adopting = self.askers.adopting(binding.care_of_address)
+        asked = chain.from_iterable(map(self.askers.asked.of, self._related(binding)))
+        suppressing = self.askers.suppressed.within(binding.home_address)
+        adopting = self.askers.adopting.of(binding.care_of_address)
         return [self[dpid] for dpid in dict.fromkeys(chain(self.askers.with_everything, asked, suppressing, adopting))]
 
     def _related(self, binding: Binding) -> Iterator[Prefix]:
@@ -112,7 +112,7 @@ class Routers(dict[int, Router]):
     def forget_binding(self, home_address: Prefix) -> None:
         """Forget what routers were asked for, and had counted, for a binding that is gone."""
         self._retired.forget(home_address)
-        for dpid in self.askers.of(home_address):
+        for dpid in self.askers.asked.of(home_address):
             self[dpid].demand.drop(home_address)
 
     def take_due(self, now: float) -> list[Router]:

@@ -54,12 +54,12 @@ class Suppressions:
         self._until[request] = now + SUPPRESSED_FOR
         self._homes[request.home_address] += 1
         if self._homes[request.home_address] == 1:
-            self._askers.suppress(request.home_address, self._dpid)
+            self._askers.suppressed.add(request.home_address, self._dpid)
         return True
 
     def any_within(self, home_address: Prefix) -> bool:
         """Tell whether nothing is told of a home address, or of one that lies in it."""
-        return home_address in self._homes or self._dpid in self._askers.suppressing(home_address)
+        return home_address in self._homes or self._dpid in self._askers.suppressed.within(home_address)
 
     def clear(self) -> None:
         """Forget all."""
@@ -71,4 +71,4 @@ class Suppressions:
         self._homes[request.home_address] -= 1
         if not self._homes[request.home_address]:
             del self._homes[request.home_address]
-            self._askers.unsuppress(request.home_address, self._dpid)
+            self._askers.suppressed.remove(request.home_address, self._dpid)

@@ -78,7 +78,7 @@ class DemandRun(Run):
             assert demand.wants(home_address), f"{home_address} has flows that nobody has asked for"
             self.carried += entry.flow.key in asked
         for home_address in demand:
-            assert DPID in self.offload.routers.askers.of(home_address), "an update would pass the router by"
+            assert DPID in self.offload.routers.askers.asked.of(home_address), "an update would pass the router by"
         for each in self.offload.bindings:
             beside = [other for other in self.offload.bindings if other.care_of_address == each.care_of_address]
             assert len({demand.wants(other.home_address) for other in beside}) == 1, "asked for on a path in part"

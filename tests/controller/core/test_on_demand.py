@@ -255,7 +255,7 @@ def test_what_another_controller_writes_to_is_asked_for_nothing_here(cold: OnDem
     cold.deliver()
     cold.offload.connections.disconnect(DPID, cold.now)
     cold.offload.connections.stand_by(DPID, PORTS, None, cold.now)
-    assert not list(cold.offload.routers.askers)
+    assert not list(cold.offload.routers.askers.asked)
     assert not len(cold.offload.routers.askers.suppressed)
 
 
@@ -269,7 +269,7 @@ def test_what_happens_to_a_binding_concerns_the_routers_alone_that_are_asked_for
         turn()
         assert cold.offload.routers.touched.take_to_wake() == [DPID]
         cold.settle()
-    assert not list(cold.offload.routers.askers)
+    assert not list(cold.offload.routers.askers.asked)
     cold.offload.packet_reports.ask(other, Request(HOME_ADDRESS, None), cold.now)
     cold.offload.routers.touched.take_to_wake()
     cold.post(sequence=4)
