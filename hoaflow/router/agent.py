@@ -224,7 +224,7 @@ class Agent:
             # What changes from now on, including what is mended here, is compared once more.
             if self._watch.drain():
                 self._compare_soon()
-            with alone():
+            with alone(UNCOMPARED):
                 # Read within, as setup and teardown change the record.
                 readable = self._read_database()
                 assert self._bridge is not None, "taken at the start"

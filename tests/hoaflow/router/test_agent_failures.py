@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import time
@@ -178,16 +179,37 @@ sys.exit(cli.main(sys.argv[2:]))
 """
 
 
+def agent_with_its_lock(lab: RouterLab, controller: FakeController, lock: Path) -> AgentProcess:
+    """Start an agent, beside an endpoint that is set up."""
+    lab.setup()
+    agent = AgentProcess(lab, [f"http://127.0.0.1:{controller.port}"], lock.with_name("agent.log"))
+    script = agent.command.index("-m")
+    agent.command[script : script + 2] = ["-c", AGENT_WITH_ITS_LOCK, str(lock)]
+    agent.start()
+    return agent
+
+
+def test_an_agent_that_waits_for_the_hosts_lock_says_so_and_can_be_stopped(
+    lab: RouterLab, controller: FakeController, tmp_path: Path
+) -> None:
+    lock = tmp_path / "lock"
+    agent = agent_with_its_lock(lab, controller, lock)
+    try:
+        offload(controller, HOA)
+        with lock.open("w") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            until(lambda: f"another hoaflow-router has held {lock}" in agent.log(), "the agent says what it waits for")
+            assert agent.end() == 0
+    finally:
+        agent.end(signal.SIGKILL)
+
+
 def test_an_agent_that_cannot_compare_lets_its_leases_end(
     lab: RouterLab, controller: FakeController, tmp_path: Path
 ) -> None:
     """Without a comparison nobody knows where packets go: an agent that went on calling would say that all is well."""
-    lab.setup()
-    agent = AgentProcess(lab, [f"http://127.0.0.1:{controller.port}"], tmp_path / "agent.log")
-    script = agent.command.index("-m")
     lock = tmp_path / "lock"
-    agent.command[script : script + 2] = ["-c", AGENT_WITH_ITS_LOCK, str(lock)]
-    agent.start()
+    agent = agent_with_its_lock(lab, controller, lock)
     try:
         offload(controller, HOA)
         lock.unlink()
