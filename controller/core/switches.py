@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Take in what switches say of their flows and ports, and work out what they are to be sent."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Protocol
 
 from controller.core.activation import Activations
@@ -142,7 +143,16 @@ class Switches:
             concerned = {owner.address: owner for each in owners for owner in each}
             # A guard that serves nobody in particular is needed by all.
             self._review(router, now, None if [] in owners else concerned.values())
-        self._activation_events.check_all(batch.subjects, now, sent)
+        self._activation_events.check_all(chain(batch.subjects, self._joined(batch)), now, sent)
+
+    def _joined(self, batch: Batch) -> Iterator[FlowKey]:
+        """Iterate over a batch's uplink flows of one home address that others have come to share since it was made."""
+        for step in batch.steps:
+            unit = step.unit
+            if unit is None or not unit.sole or (uplink := unit.uplink_key) is None:
+                continue
+            if len(self._bindings.behind(unit.care_of_address)) > 1:
+                yield uplink
 
     def _event(self, name: str, **fields: object) -> None:
         self._events.append(Event(name, fields))

@@ -11,7 +11,18 @@ from controller.core.home_agents import Status
 from controller.core.protocols import OTHER_TUNNELS, Tunnel
 from controller.core.router import Router
 from hoaflow.addresses import Prefix, parse_prefix
-from tests.support.world import DPID, FIRST, HOME_ADDRESS, HOME_AGENT, HOME_PREFIX, LEASE, SECOND, TIMING, World
+from tests.support.world import (
+    DPID,
+    FIRST,
+    HOME_ADDRESS,
+    HOME_AGENT,
+    HOME_PREFIX,
+    LEASE,
+    SECOND,
+    TIMING,
+    World,
+    established,
+)
 
 
 def home_address(number: int) -> Prefix:
@@ -180,3 +191,21 @@ def test_a_refusal_of_a_path_is_forgotten_once_it_stands_for_others(dual_stack: 
     assert not flows.refused.all()
     states = [dual_stack.state(each) for each in (home_address(0x1000), HOME_ADDRESS, IPV4_HOME_ADDRESS)]
     assert states == ["active"] * 3
+
+
+def test_who_joins_a_path_that_the_switch_has_not_confirmed_is_told_of_when_it_has() -> None:
+    """The switch may answer in another order than it was asked, as it carries out again what it had no room for."""
+    world = established()
+    world.event_names()
+    world.offload.report(bound(0x1000, SECOND), world.now)
+    world.agent_follows()
+    first = world.next_batch()
+    world.offload.report(bound(0x1001, SECOND), world.now)
+    world.agent_follows()
+    second = world.next_batch()
+    assert first is not None
+    assert second is not None
+    world.carry_out(second)
+    world.carry_out(first)
+    assert world.state(home_address(0x1001)) == "active"
+    assert world.event_names().count("binding-active") == 2
