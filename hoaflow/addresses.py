@@ -6,6 +6,7 @@ which costs a tenth of `ipaddress`: a snapshot may hold 100,000 bindings.
 """
 
 import ipaddress
+from collections.abc import Callable
 from socket import AF_INET, AF_INET6, AddressFamily, inet_ntop, inet_pton
 from typing import NamedTuple
 
@@ -177,6 +178,16 @@ _FIRST_OCTETS = {
     )
     for octets in (4, 16)
 }
+
+
+def longest_match(address: str, holds: Callable[[str], bool]) -> str | None:
+    """Return the address, or the longest prefix with it, of which `holds` is true; None if it is of none.
+
+    Raises ValueError for what is no address.
+    """
+    known = parse_prefix(address)
+    prefixes = (str(known.shortened(length)) for length in range(known.length, 0, -1))
+    return next(filter(holds, prefixes), None)
 
 
 def why_not_global_unicast(prefix: Prefix) -> str | None:

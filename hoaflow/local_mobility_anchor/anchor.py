@@ -4,7 +4,6 @@
 import time
 from collections.abc import Iterable, Iterator
 
-from hoaflow.addresses import parse_prefix
 from hoaflow.local_mobility_anchor.cache import (
     Acknowledge,
     Action,
@@ -35,10 +34,8 @@ from hoaflow.pmipv6.messages import (
     Trigger,
     timestamp_of,
 )
-from hoaflow.pmipv6.mobile_nodes import LONGEST_PREFIX
 from hoaflow.pmipv6.peers import Peers
 from hoaflow.pmipv6.terminal import ACCESS_GATEWAY, listings, render
-from hoaflow.tunnel.icmp_errors import TunnelPacketError
 
 LOG = Log("lma")
 
@@ -70,7 +67,7 @@ class LocalMobilityAnchor(Service):
         self.undo.callback(self._channel.close)
         self.listen(self._channel, self._receive)
         if not self._tunnels.relays_errors:
-            self.relay_errors(self._address, self._carries_packet_of)
+            self.relay_errors(self._address, self._tunnels.carries_packet_of)
         if common.console is not None:
             self.open_console(common.console, listings(self._render))
         self._peers = Peers(self._channel, self._address, common.heartbeat, common.keys or ())
@@ -209,7 +206,3 @@ class LocalMobilityAnchor(Service):
             for binding in bindings
             for prefix in binding.node.prefixes
         )
-
-    def _carries_packet_of(self, error: TunnelPacketError) -> bool:
-        prefix = parse_prefix(error.inner_destination).shortened(LONGEST_PREFIX)
-        return self._tunnels.carries(str(prefix), error.outer_destination)

@@ -8,6 +8,7 @@ whose inner source is the home address of the same binding. nftables drops and c
 from contextlib import closing
 from typing import Protocol
 
+from hoaflow.addresses import longest_match
 from hoaflow.linux import MAIN_TABLE
 from hoaflow.logs import Log
 from hoaflow.mobility.binding_objects import AcceptedPairs
@@ -137,8 +138,9 @@ class Tunnels:
         return found is not None and care_of_address in (found, None)
 
     def carries_packet_of(self, error: TunnelPacketError) -> bool:
-        """Tell whether an ICMPv6 error is about a packet that is tunnelled here."""
-        return self.carries(error.inner_destination, error.outer_destination)
+        """Tell whether an ICMPv6 error is about a packet that is tunnelled here, to a mobile network, for example."""
+        to = longest_match(error.inner_destination, self.carries)
+        return to is not None and self.carries(to, error.outer_destination)
 
     def device(self, home_address: str) -> str:
         """Return the name of a home address's tunnel, for the terminal."""

@@ -6,13 +6,13 @@ an error shows that a path is too narrow and correspondents cannot send smaller 
 address is left to the home agent for a while, which can send fragments.
 """
 
-import ipaddress
 import selectors
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
 
+from hoaflow.addresses import longest_match
 from hoaflow.logs import Log
 from hoaflow.router.endpoint_routes import EndpointRoutes
 from hoaflow.router.ovsdb import EndpointRecord
@@ -103,11 +103,4 @@ class _Running:
 
     def _home(self, address: str) -> str | None:
         """Return the home address, or the longest mobile network prefix, that is carried and covers the address."""
-        if self._carried(address) is not None:
-            return address
-        packed = ipaddress.ip_address(address)
-        for length in range(packed.max_prefixlen - 1, 0, -1):
-            prefix = str(ipaddress.ip_network((packed, length), strict=False))
-            if self._carried(prefix) is not None:
-                return prefix
-        return None
+        return longest_match(address, lambda prefix: self._carried(prefix) is not None)

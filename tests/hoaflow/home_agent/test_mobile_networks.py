@@ -42,6 +42,10 @@ def test_a_node_in_a_mobile_network_is_reached_wherever_its_router_is(lab: NemoL
     registers(lab, router, "m2", CARE_OF_2)
     network_reachable(lab)
 
+    lab.run("rt", "ip link set r2 mtu 1400")
+    lab.ping("cn", NODE, size=1400)
+    assert "mtu 1360" in lab.run("cn", f"ip -6 route get {NODE}"), "the error is told to who can send smaller packets"
+
     comes_home(lab, router)
     network_reachable(lab)
     assert b"MNP" not in lab.console("bc")
