@@ -53,6 +53,7 @@ UNREADABLE_RETRY = 0.25, 5.0  # seconds between attempts to read the kernel's in
 MOST_MACS = 64  # the most that the controller takes
 COMPARE, LONGEST_COMPARE = 3.0, 10.0  # seconds between comparisons of everything declared, while nothing changes
 UNCOMPARED = 10.0  # seconds without a complete comparison after which no controller is called
+LINGER = 1.0  # seconds that what is not desired any more stays, at least: the switch may not have deleted its flows yet
 # The least seconds between comparisons, and the share of the time that they may take with and without changes.
 GAP, SHARE_OF_CHANGES, COMPARE_SHARE = 0.1, 0.2, 0.05
 # Seconds between readings of all routes and pairs, and the share of the time that these may take without and with
@@ -122,7 +123,7 @@ class Agent:
         self._macs_retry = Backoff(*UNREADABLE_RETRY, random.Random())
         self._readable = False  # the kernel's interfaces; without them, nothing is said
         self._uncompared: float | None = None  # since when no comparison has been complete; in the end, nothing is said
-        self._compare_due = self._resync_due = 0.0
+        self._compare_due = self._resync_due = self._tidy_due = 0.0
         self._compare_after = self._resync_after = 0.0  # earlier than when due, where something has changed
         self._states = {"database": "ok", "comparison": "ok", "kernel": "ok"}
         self._flow = FlowKeeper(ovsdb)
@@ -174,7 +175,7 @@ class Agent:
         if self._readable and not self._is_uncompared(now):
             for member, command in self._members.next(self._announcement(), now):
                 self._calls.submit(member, command)
-        due = min(self._compare_due, self._members.due(now))
+        due = min(self._compare_due, self._members.due(now), *self._tidy_times())
         with self._interruption.waiting():
             changed = self._watch.wait(self._outcomes.descriptor, due - now)
         if changed:
@@ -182,7 +183,7 @@ class Agent:
         for outcome in self._outcomes.take():
             outcome(time.monotonic())
         self._calls.leave_vanished()
-        if self._members.is_acknowledged:
+        if any(each <= time.monotonic() for each in self._tidy_times()):
             self._tidy()
 
     def _announcement(self) -> Announcement:
@@ -342,7 +343,14 @@ class Agent:
         inside += [record.namespace for record in self._flow.records if record.is_ipv4]
         return self._watch.follow({None, *kernels}, inside)
 
+    def _tidy_times(self) -> list[float]:
+        """Return when to tidy up: none if nothing is left over, or the list is not acknowledged yet."""
+        assert self._members is not None, "made by _take"
+        left_over = any(routes.has_leftovers for routes in self._endpoints.values())
+        return [self._tidy_due] if left_over and self._members.is_acknowledged else []
+
     def _tidy(self) -> None:
+        self._tidy_due = time.monotonic() + LINGER
         for routes in self._endpoints.values():
             routes.tidy()
 

@@ -7,7 +7,7 @@ from hoaflow.addresses import parse_prefix
 from hoaflow.logs import Log
 from hoaflow.router.encapsulation import encapsulation
 from hoaflow.router.ovsdb import EndpointRecord
-from hoaflow.router.tunnel_plan import DesiredTunnels, InstalledTunnels, TunnelPlan, plan
+from hoaflow.router.tunnel_plan import DesiredTunnels, InstalledTunnels, Removals, TunnelPlan, plan
 from hoaflow.tunnel import links
 from hoaflow.tunnel.errors import TunnelError
 from hoaflow.tunnel.namespace import cookie
@@ -39,7 +39,8 @@ class EndpointRoutes:
     def __init__(self, record: EndpointRecord) -> None:
         self.record = record
         self._installed: InstalledTunnels | None = None
-        self._leftover: TunnelPlan | None = None
+        self._leftover = Removals()  # what the last `apply` found, but did not desire
+        self._lingering = Removals()  # what was left over at the last `tidy`
         self._failed: set[str] = set()
         self.cookie = 0
 
@@ -59,6 +60,11 @@ class EndpointRoutes:
         self.forget()
         return True
 
+    @property
+    def has_leftovers(self) -> bool:
+        """Whether there is anything for `tidy` to look at."""
+        return any(self._leftover) or any(self._lingering)
+
     def care_of_address(self, home_address: str) -> str | None:
         """Return where the endpoint tunnels packets for a home address or prefix to, None for nowhere."""
         installed = self._installed
@@ -67,30 +73,35 @@ class EndpointRoutes:
     def apply(self, desired: DesiredTunnels) -> dict[str, str]:
         """Have the kernel carry `desired`; returns {home address: reason} of what could not be done.
 
-        Only differences are changed, and what failed before is tried again. What is no longer desired stays until
-        `tidy`, as its packets may still be under way and nobody waits for its removal.
+        Only differences are changed, and what failed before is tried again. What is no longer desired stays for `tidy`,
+        as its packets may still be under way and nobody waits for its removal.
         """
         changed = desired.take_changed()
         try:
             if self._installed is None:
                 self._installed, changed = self._read(), None
             if changed is not None:
-                changed |= self._failed | (self._leftover.dropped if self._leftover else set())
+                changed |= self._failed | self._leftover.home_addresses
             todo = plan(desired, self._installed, changed)
             failed = self._add(todo, self._installed) if todo else {}
         except KernelError as error:
             self.forget()
             return dict.fromkeys(desired.tunnels, str(error))
-        self._leftover, self._failed = todo, set(failed)
+        self._leftover, self._failed = todo.removals, set(failed)
         return failed
 
     def tidy(self) -> None:
-        """Remove what the last `apply` found but did not desire; the next one finds again what cannot be removed."""
-        todo, self._leftover = self._leftover, None
-        if todo is None or not (todo.drop_routes or todo.drop_pairs):
+        """Remove what the last `apply` found but did not desire, if that was so at the last call, too.
+
+        Between two calls some time has to pass: the switch may send packets here until it has deleted the flows. The
+        next `apply` finds again what cannot be removed.
+        """
+        going = self._leftover.common(self._lingering)
+        self._leftover = self._lingering = self._leftover.without(going)
+        if not any(going):
             return
         try:
-            self._drop(todo)
+            self._drop(going)
         except KernelError as error:
             LOG.warning("leftovers", home_agent=self.record.home_agent, reason=error)
             self.forget()
@@ -123,17 +134,17 @@ class EndpointRoutes:
             return {}
         return dict.fromkeys(of_other, NOT_CARRIED.format(*FORWARDING[other]))
 
-    def _drop(self, todo: TunnelPlan) -> None:
-        if todo.drop_routes:
+    def _drop(self, going: Removals) -> None:
+        if going.routes:
             with encapsulation(self.record) as tunnels:
-                refused = tunnels.remove_all(todo.drop_routes)
+                refused = tunnels.remove_all(going.routes)
             if refused:
                 raise TunnelError("; ".join(f"{home}: {reason}" for home, reason in refused.items()))
-        self._pairs().remove(todo.drop_pairs)
+        self._pairs().remove(going.pairs)
         if self._installed is not None:
-            for home in todo.drop_routes:
+            for home in going.routes:
                 del self._installed.routes[home]
-            self._installed.refuse(todo.drop_pairs)
+            self._installed.refuse(going.pairs)
 
     @staticmethod
     def _accept(filter_: SpoofingFilter, pairs: Sequence[SourcePair]) -> dict[str, str]:

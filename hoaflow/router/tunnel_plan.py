@@ -166,9 +166,29 @@ class TunnelPlan:
         return bool(self.add_pairs or self.set_routes or self.drop_routes or self.drop_pairs)
 
     @property
-    def dropped(self) -> set[str]:
-        """The home addresses of which a route or a pair is removed."""
-        return {*self.drop_routes, *(pair.inner_source for pair in self.drop_pairs)}
+    def removals(self) -> "Removals":
+        """What is removed."""
+        return Removals(self.drop_routes, self.drop_pairs)
+
+
+class Removals(NamedTuple):
+    """Routes, by home address, and pairs to remove."""
+
+    routes: frozenset[str] = frozenset()
+    pairs: frozenset[SourcePair] = frozenset()
+
+    def common(self, other: "Removals") -> "Removals":
+        """Return what is in both."""
+        return Removals(self.routes & other.routes, self.pairs & other.pairs)
+
+    def without(self, other: "Removals") -> "Removals":
+        """Return what is in this one alone."""
+        return Removals(self.routes - other.routes, self.pairs - other.pairs)
+
+    @property
+    def home_addresses(self) -> set[str]:
+        """Those of which a route or a pair is removed."""
+        return {*self.routes, *(pair.inner_source for pair in self.pairs)}
 
 
 def plan(desired: DesiredTunnels, installed: InstalledTunnels, homes: Iterable[str] | None = None) -> TunnelPlan:

@@ -285,6 +285,8 @@ def test_entries_of_the_tunnel_program_are_compared_with_the_list(ipv4_world: Wo
         ipv4_world.routes.forget()
         ipv4_world.mend()
         ipv4_world.routes.tidy()
+        assert OTHER_HOA4 in maps.installed(), "its packets may be under way"
+        ipv4_world.routes.tidy()
         assert maps.installed() == ipv4_world.desired.tunnels
     until(ipv4_world.goes_direct, "packets go direct")
 
