@@ -11,6 +11,7 @@ import signal
 import subprocess
 from collections.abc import Iterable, Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 
@@ -131,16 +132,20 @@ class Testbed:
         """Set an interface of NODE up or down. Raises ProcessError."""
         self.run("ip", "link", "set", "dev", interface, "up" if up else "down", node=node)
 
-    def errors(self, allow: Iterable[str] = ()) -> list[str]:
+    def errors(self, allow: Iterable[str] = (), allow_after: Iterable[str] = ()) -> list[str]:
         """Return the log lines that report an error, and a line for each program that ended by itself.
 
-        Lines that match a regular expression of ALLOW are left out.
+        Lines that match a regular expression of ALLOW are left out, and so are those after one that matches one of
+        ALLOW_AFTER.
         """
         allowed = [re.compile(pattern) for pattern in allow]
+        introductions = [re.compile(pattern) for pattern in allow_after]
         found = []
         for process in [*self.devices, *self.programs.values(), *self._ended]:
-            for line in process.lines:
-                if ERROR.search(line) and not any(pattern.search(line) for pattern in allowed):
+            for before, line in pairwise(["", *process.lines]):
+                if not ERROR.search(line) or any(pattern.search(line) for pattern in allowed):
+                    continue
+                if not any(pattern.search(before) for pattern in introductions):
                     found.append(f"{process.name}: {line}")
             if not process.running and not process.expected_end:
                 found.append(f"{process.name} ended by itself.{process.last_lines()}")

@@ -117,9 +117,11 @@ def test_a_forged_packet_is_told_by_its_label(bed: Testbed) -> None:
 
 def test_errors_in_logs_and_unasked_ends_are_found(tmp_path: Path) -> None:
     with Testbed(SingleTopo(), tmp_path / "logs") as bed:
-        bed.start("loud", ["sh", "-c", "echo level=ERROR it broke; echo fine; exec sleep 1000"])
+        bed.start("loud", ["sh", "-c", "echo as usual; echo level=ERROR it broke; echo fine; exec sleep 1000"])
         bed.programs["loud"].wait_for("fine", 60)
         assert bed.errors() == ["loud: level=ERROR it broke"]
+        assert bed.errors(allow_after=["fine"]) == ["loud: level=ERROR it broke"]
+        assert bed.errors(allow_after=["^as usual"]) == []
         assert bed.errors(allow=["it broke"]) == []
         bed.kill("loud")
         assert bed.errors(allow=["it broke"]) == []
@@ -127,7 +129,7 @@ def test_errors_in_logs_and_unasked_ends_are_found(tmp_path: Path) -> None:
         assert bed.errors(allow=["it broke"]) == ["short ended by itself. It said nothing."]
         with pytest.raises(ProcessError, match=r"ls /nowhere \(in cn\): exit status 2: .*/nowhere"):
             bed.run("ls", "/nowhere", node="cn")
-    assert (tmp_path / "logs/loud.log").read_text() == "level=ERROR it broke\nfine\n"
+    assert (tmp_path / "logs/loud.log").read_text() == "as usual\nlevel=ERROR it broke\nfine\n"
 
 
 def test_nothing_survives_a_testbed_whose_process_is_killed(tmp_path: Path) -> None:

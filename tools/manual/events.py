@@ -108,8 +108,8 @@ AGENT = {
         "`home_address`, `reason`",
     ),
     "**`firewall-not-tried`**": (
-        "The agent could not test whether the router's packet filter drops direct traffic. If packets never come to it, "
-        "it is tried again at once; after the second time the home agents carry their traffic.",
+        "The agent could not test whether the router's packet filter drops direct traffic. If packets never come to "
+        "it, it is tried again at once; after the second time the home agents carry their traffic.",
         "`what` (home agent or bridge), `reason`",
     ),
     "**`routes-unread`**": (
