@@ -16,6 +16,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import NamedTuple
 
 from hoaflow.addresses import parse_address
+from hoaflow.linux import NETLINK_NETFILTER
 from hoaflow.logs import Log
 from hoaflow.router.errors import NoRoute, NotTakenIn, RouterError
 from hoaflow.tunnel import nft
@@ -30,7 +31,8 @@ LOG = Log("router")
 TIMEOUT = 10.0  # seconds, enough for a slow host to start nft and ovs-ofctl
 AGAIN = 0.2  # seconds between packets: the first may be sent before the trace is listened to
 TRY_SECONDS = 30.0  # seconds between tries while the rules stay
-NOT_TAKEN_IN = 2  # tries in a row without a packet that comes to the rules; in one, the machine may have stood still
+# Packets of each kind of which one has to come to the rules, and tries in a row without: a machine may stand still.
+ENOUGH, NOT_TAKEN_IN = 10, 2
 
 REVERSE_PATH = "fib saddr"
 """What rules check sources by their routes with (nft(8)); a rule that accepts later does not help against them."""
@@ -194,10 +196,11 @@ def _verdict(
 ) -> Dropped | None:
     assert monitor.stdout is not None
     trace = _Trace(list(senders))
-    deadline, rest = time.monotonic() + TIMEOUT, b""
+    deadline, rest, sent = time.monotonic() + TIMEOUT, b"", 0
     while time.monotonic() < deadline:
         if ended.is_set():
             raise RouterError("the packet filter was not tried to the end")
+        sent += _listens(monitor.pid)
         for probe in trace.pending:
             senders[probe]()
         again = time.monotonic() + AGAIN  # however much else is traced meanwhile
@@ -211,7 +214,20 @@ def _verdict(
                     return dropped
             if not trace.pending:
                 return None
-    return trace.conclude(namespace)
+    return trace.conclude(namespace, sent)
+
+
+def _listens(monitor: int) -> bool:
+    """Tell whether `nft monitor trace` listens already, by its process id: it takes seconds to start on a slow host."""
+    try:
+        with open(f"/proc/{monitor}/net/netlink", encoding="ascii") as sockets:
+            found = [line.split() for line in sockets]
+    except OSError:
+        return False  # it has ended, as the end of its output tells
+    return any(
+        (protocol, port) == (str(NETLINK_NETFILTER), str(monitor)) and int(groups, 16)
+        for _, protocol, port, groups, *_ in found
+    )
 
 
 class _Trace:
@@ -246,8 +262,11 @@ class _Trace:
             return Dropped(probe.what, f"chain {chain} of table {family} {table}: {rule}", remedy)
         return None
 
-    def conclude(self, namespace: Namespace) -> Dropped:
-        """Return what is dropped without a trace. Raises NoRoute, NotTakenIn if it never met the packet filter."""
+    def conclude(self, namespace: Namespace, sent: int) -> Dropped:
+        """Return what is dropped without a trace, after so many packets of each kind.
+
+        Raises NoRoute, NotTakenIn if it never met the packet filter, RouterError if it may yet have done so.
+        """
         probe = self.pending[0]
         if probe in self._begun:
             return Dropped(
@@ -256,6 +275,8 @@ class _Trace:
         with ActualState() as actual:
             if actual.route_to(namespace, parse_address(probe.to)) is None:
                 raise NoRoute(f"the router's kernel{place(namespace)} has no route to {probe.to}")
+        if sent < ENOUGH:
+            raise RouterError(f"none of {sent} packets to {probe.to} has come to the router's packet filter yet")
         tables = sorted(name for family, name in nft.tables(namespace) if family == "netdev")
         suspects = "nftables table netdev " + ", ".join(tables) if tables else "a filter of tc?"
         raise NotTakenIn(f"the router's kernel drops {probe.what} before its packet filter: {suspects}")
