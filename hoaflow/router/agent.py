@@ -14,11 +14,8 @@ may be killed and restarted at any time.
 import functools
 import logging
 import random
-import signal
 import time
-from collections.abc import Hashable, Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Hashable, Sequence
 
 from hoaflow.backoff import Backoff
 from hoaflow.client.access import Access
@@ -35,6 +32,7 @@ from hoaflow.router.errors import NoBridge, RouterError
 from hoaflow.router.firewall import Firewalls, Subject
 from hoaflow.router.flow.keeper import FlowKeeper
 from hoaflow.router.flow.probes import flow_probes
+from hoaflow.router.interruption import Interruption, Stop
 from hoaflow.router.keeper import EndpointKeeper
 from hoaflow.router.lock import alone
 from hoaflow.router.macs import kernel_macs
@@ -59,39 +57,6 @@ GAP, SHARE_OF_CHANGES, COMPARE_SHARE = 0.1, 0.2, 0.05
 # Seconds between readings of all routes and pairs, and the share of the time that these may take without and with
 # changes.
 RESYNC, READING_SHARE, READING_SHARE_OF_CHANGES = 5.0, 0.02, 0.2
-
-
-class Stop(BaseException):
-    """SIGTERM or SIGINT has come: end, and leave the routes in place."""
-
-
-class Interruption:
-    """Raises Stop for SIGTERM and SIGINT, but only while the agent waits, never in the middle of a change."""
-
-    def __init__(self) -> None:
-        self._stopping = False
-        self._waiting = False
-
-    def install(self) -> None:
-        """Handle SIGTERM and SIGINT from now on."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._received)
-
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Raise Stop as soon as a signal comes within this context, or at once if one came before."""
-        self._waiting = True
-        try:
-            if self._stopping:
-                raise Stop
-            yield
-        finally:
-            self._waiting = False
-
-    def _received(self, number: int, frame: FrameType | None) -> None:
-        self._stopping = True
-        if self._waiting:
-            raise Stop
 
 
 class Agent:

@@ -14,7 +14,7 @@ from hoaflow.client.access import add_controller_option, add_options, from_argum
 from hoaflow.client.errors import AccessError
 from hoaflow.linux import AF_INET, AF_INET6
 from hoaflow.router import doctor
-from hoaflow.router.agent import Agent, Interruption
+from hoaflow.router.agent import Agent
 from hoaflow.router.endpoint import (
     MINIMUM_MTU,
     OUTER_HEADER,
@@ -29,6 +29,7 @@ from hoaflow.router.flow import setup as flow_setup
 from hoaflow.router.flow import status as flow_status
 from hoaflow.router.flow.probes import flow_probes
 from hoaflow.router.flow.record import FLOW, RECEIVE_UDP, TRANSMIT_UDP, FlowPorts, FlowRecord, plan
+from hoaflow.router.interruption import Interruption
 from hoaflow.router.ovsdb import Bridge, EndpointRecord, Ovsdb
 from hoaflow.router.probes import endpoint_probes
 from hoaflow.router.setup import setup, teardown

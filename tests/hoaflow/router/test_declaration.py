@@ -18,11 +18,12 @@ import pytest
 from hoaflow.client.access import Access
 from hoaflow.linux import AF_INET6
 from hoaflow.router import agent as agent_module
-from hoaflow.router.agent import Agent, Interruption
+from hoaflow.router.agent import Agent
 from hoaflow.router.database_objects import BridgePort, DatabaseRecord
 from hoaflow.router.declaration import IcmpSource, declaration
 from hoaflow.router.endpoint import ENDS_MTU, TOUT, Endpoint
 from hoaflow.router.endpoint_routes import EndpointRoutes
+from hoaflow.router.interruption import Interruption
 from hoaflow.router.keeper import EndpointKeeper
 from hoaflow.router.member import Acknowledge, Poll
 from hoaflow.router.ovsdb import Bridge, Ovsdb
