@@ -131,6 +131,26 @@ class Agent:
         assert self._calls is not None, "made by _take"
         if time.monotonic() >= self._compare_due:
             self._compare()
+        self._answer()
+        now = time.monotonic()
+        due = min(self._compare_due, self._members.due(now), *self._tidy_times())
+        with self._interruption.waiting():
+            changed = self._watch.wait(self._outcomes.descriptor, due - now)
+        if changed:
+            self._compare_soon()
+        self._take_outcomes()
+        self._calls.leave_vanished()
+        if any(each <= time.monotonic() for each in self._tidy_times()):
+            self._tidy()
+
+    def _take_outcomes(self) -> None:
+        for outcome in self._outcomes.take():
+            outcome(time.monotonic())
+
+    def _answer(self) -> None:
+        """Apply what controllers have said, and say what is new to them."""
+        assert self._members is not None, "made by _take"
+        assert self._calls is not None, "made by _take"
         if self._members.take_changed():
             self._apply()
         self._members.settle(self._carries)
@@ -140,16 +160,11 @@ class Agent:
         if self._readable and not self._is_uncompared(now):
             for member, command in self._members.next(self._announcement(), now):
                 self._calls.submit(member, command)
-        due = min(self._compare_due, self._members.due(now), *self._tidy_times())
-        with self._interruption.waiting():
-            changed = self._watch.wait(self._outcomes.descriptor, due - now)
-        if changed:
-            self._compare_soon()
-        for outcome in self._outcomes.take():
-            outcome(time.monotonic())
-        self._calls.leave_vanished()
-        if any(each <= time.monotonic() for each in self._tidy_times()):
-            self._tidy()
+
+    def _answer_meanwhile(self) -> None:
+        """Do so within a comparison, for which no handover waits."""
+        self._take_outcomes()
+        self._answer()
 
     def _announcement(self) -> Announcement:
         records = tuple(routes.record for routes in self._endpoints.values())
@@ -194,7 +209,7 @@ class Agent:
                 # Read within, as setup and teardown change the record.
                 readable = self._read_database()
                 assert self._bridge is not None, "taken at the start"
-                mended = self._keeper.keep(self._bridge, readable)
+                mended = self._keeper.keep(self._bridge, readable, self._answer_meanwhile)
                 self._flow.keep(self._bridge_name, readable)
             again = self._follow()  # changes in a new namespace have gone unheard until now
             self._check_firewalls()

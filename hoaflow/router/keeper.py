@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keep a bridge's backends as declared while the agent runs."""
 
+import functools
 from collections.abc import Callable, Sequence
 
 from hoaflow.logs import Log
@@ -52,19 +53,20 @@ class EndpointKeeper:
         """{home agent: reason} of the endpoints that are not as declared and cannot be mended."""
         return {home: keeper.problem for home, keeper in self._keepers.items() if keeper.problem is not None}
 
-    def keep(self, bridge: Bridge, database: bool = True) -> set[str]:
-        """Compare and mend all endpoints; returns the home agents of those that may have been changed."""
+    def keep(self, bridge: Bridge, database: bool, between: Callable[[], None]) -> set[str]:
+        """Compare and mend all endpoints; returns the home agents of those that may have been changed.
+
+        `between` is called after each, for what can't wait until all have been compared.
+        """
         self._keepers = {each.home_agent: self._keepers.get(each.home_agent, Keeper()) for each in bridge.endpoints}
-        return {
-            record.home_agent
-            for record in bridge.endpoints
-            if self._keepers[record.home_agent].keep(
-                lambda: self._declare(bridge, record),  # noqa: B023
-                database,
-                bridge=bridge.name,
-                home_agent=record.home_agent,
-            )
-        }
+        changed = set()
+        for record in bridge.endpoints:
+            declare = functools.partial(self._declare, bridge, record)
+            place = {"bridge": bridge.name, "home_agent": record.home_agent}
+            if self._keepers[record.home_agent].keep(declare, database, **place):
+                changed.add(record.home_agent)
+            between()
+        return changed
 
     def _declare(self, bridge: Bridge, record: EndpointRecord) -> list[Declared]:
         if not record.mtu:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from hoaflow.tunnel.spoofing_filter import SourcePair
 from tests.support.fake_controller import FakeController
 from tests.support.router_agent import MNP4, AgentProcess, accepted, installed, offload
@@ -128,3 +130,50 @@ def test_ten_thousand_bindings_are_applied_in_bulk(
     assert len(accepted(lab)) == len(wanted)
     assert len(controller.acknowledged) == acknowledgements + 1
     assert lab.status()["endpoints"][0]["routes"] == len(wanted)
+
+
+# `hoaflow-router` that compares its endpoints over and over until a file exists, and makes another when it begins to.
+AGENT_THAT_COMPARES_ON = """
+import itertools, pathlib, sys
+from hoaflow.router import cli, keeper
+released, begun = map(pathlib.Path, sys.argv[1:3])
+keep = keeper.EndpointKeeper.keep
+
+def again_and_again(endpoints):
+    yield from endpoints
+    while not released.exists():
+        begun.touch()
+        yield from endpoints
+
+def keep_on(self, bridge, *more):
+    rounds = iter([bridge.endpoints, again_and_again(bridge.endpoints)])  # first it looks which there are
+    class Endpoints:
+        def __iter__(self):
+            return iter(next(rounds))
+    return keep(self, bridge._replace(endpoints=Endpoints()), *more)
+
+keeper.EndpointKeeper.keep = keep_on
+sys.exit(cli.main(sys.argv[3:]))
+"""
+
+
+def test_a_comparison_that_takes_long_delays_no_handover(
+    lab: RouterLab, controller: FakeController, tmp_path: Path
+) -> None:
+    lab.setup()
+    released, begun = tmp_path / "released", tmp_path / "begun"
+    agent = AgentProcess(lab, [f"http://127.0.0.1:{controller.port}"], tmp_path / "agent.log")
+    script = agent.command.index("-m")
+    agent.command[script : script + 2] = ["-c", AGENT_THAT_COMPARES_ON, str(released), str(begun)]
+    released.touch()
+    agent.start()
+    try:
+        offload(controller, HOA)
+        released.unlink()
+        until(begun.exists, "the agent compares")
+        controller.bind(HOA, COA_2, HA)
+        until(controller.up_to_date, "the handover is applied meanwhile")
+        assert installed(lab) == {HOA: COA_2}
+    finally:
+        released.touch()
+        agent.end()

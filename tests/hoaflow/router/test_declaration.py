@@ -210,7 +210,7 @@ class World:
         def run() -> str:
             found = "; ".join(text for _, text in compare(declaration(self.endpoint, True, self.ovsdb)))
             known = not found and not self.keeper.broken  # it would find nothing either
-            if not known and self.keeper.keep(self.ovsdb.bridge(self.lab.bridge)):
+            if not known and self.keeper.keep(self.ovsdb.bridge(self.lab.bridge), True, lambda: None):
                 self.routes.forget()
             assert self.keeper.broken == {}
             assert self.routes.apply(self.desired) == {}
@@ -332,8 +332,10 @@ def test_what_changes_while_all_is_compared_is_compared_again_soon(
     agent = Agent(["http://127.0.0.1:1"], Access(), world.lab.bridge, world.ovsdb, Interruption())
     keep = EndpointKeeper.keep
 
-    def changed_at_the_end(keeper: EndpointKeeper, bridge: Bridge, database: bool) -> set[str]:
-        kept = keep(keeper, bridge, database)
+    def changed_at_the_end(
+        keeper: EndpointKeeper, bridge: Bridge, database: bool, between: Callable[[], None]
+    ) -> set[str]:
+        kept = keep(keeper, bridge, database, between)
         sh("ip", "-n", world.endpoint.namespace, "-6", "rule", "flush")
         return kept
 
@@ -405,7 +407,7 @@ def test_what_version_0_1_has_set_up_is_completed_and_mended(world: World) -> No
     former = world.inside(lambda: world.ovsdb.bridge(world.lab.bridge))
     assert [record.mtu for record in former.endpoints] == [0]
     assert world.inside(lambda: upgraded(former)) == before
-    assert world.inside(lambda: world.keeper.keep(upgraded(former))) == {HA}
+    assert world.inside(lambda: world.keeper.keep(upgraded(former), True, lambda: None)) == {HA}
     assert world.keeper.broken == {}
     assert world.inside(lambda: world.ovsdb.bridge(world.lab.bridge)) == before
     assert world.mend() == ""
@@ -416,7 +418,7 @@ def test_what_version_0_1_has_set_up_and_lost_is_said_with_what_to_do(world: Wor
     recorded_as_by_version_0_1(world)
     world.lab.ip("rt", "link", "del", world.endpoint.kernel_port)
     former = world.inside(lambda: world.ovsdb.bridge(world.lab.bridge))
-    world.inside(lambda: world.keeper.keep(upgraded(former)))
+    world.inside(lambda: world.keeper.keep(upgraded(former), True, lambda: None))
     assert "run hoaflow-router setup again" in world.keeper.broken[HA]
     world.lab.setup()
     world.mend()
