@@ -129,15 +129,17 @@ class HomeAgent(Service):
     def work(self, now: float) -> Iterable[float | None]:
         """Handle what is due in the cache, and of what else the home agent does."""
         serving_due = draining_due = None
-        if self._serving is not None:
-            serving_due = self._serving.turn(now)
-            if self._serving.over:
-                self.stop()
-                return (now,)
-        if self._persistence.may_serve:  # else all stays as it is
+        may_serve = self._persistence.may_serve  # else all stays as it is
+        if may_serve:
             self._execute(self._cache.tick(now))
             self._answer()
             self._install_restored()
+        if self._serving is not None:
+            serving_due = self._serving.turn(now, installed=not self._to_install)
+            if self._serving.over:
+                self.stop()
+                return (now,)
+        if may_serve:
             if self._to_install:
                 return (now,)
             draining_due = None if self._draining is None else self._draining.turn(now)

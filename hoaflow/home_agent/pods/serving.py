@@ -21,6 +21,9 @@ TABLE = "hoaflow_ha_owner"
 TARGET = "@th,64,128"  # of a neighbour advertisement (RFC 4861, section 4.4)
 HOME_LINK_DOWN = "the home link is down"
 TURN_SECONDS = 0.5
+LONGEST_HOLD = 1.0
+"""Seconds after which the home agent's address is announced though not all restored bindings are in the kernel: after a
+former owner's death nobody else takes its messages."""
 ANNOUNCED_TIMES = 3
 """Times that mobile nodes' addresses are announced: MAX_NEIGHBOR_ADVERTISEMENT (RFC 4861, section 10)."""
 
@@ -68,6 +71,7 @@ class Serving:
     def __init__(self, ownership: Ownership, gate: Gate, home_link: HomeLink, upkeep: Upkeep) -> None:
         self._ownership, self._gate, self._home_link, self._upkeep = ownership, gate, home_link, upkeep
         self._due = 0.0
+        self._held_until: float | None = None  # monotonic seconds; None before the first turn
         self._announced = 0
         self._had_carrier: float | None = None  # when the home link last had one (monotonic seconds)
 
@@ -76,15 +80,22 @@ class Serving:
         """Whether another pod has the address, or may have it."""
         return self._ownership.lost is not None
 
-    def turn(self, now: float) -> float:
+    def turn(self, now: float, installed: bool) -> float:
         """Open the gate and announce ourselves, if that is due; return when it is due next (monotonic seconds).
+
+        `installed`: the kernel has all restored bindings. Before, what mobile nodes send into their tunnels had better
+        go to a former owner that gave the address back: its kernel serves until ours is announced.
 
         The gate stays open while etcd does not answer: it may be away for all pods, and traffic needs nothing of it. If
         it is only this pod that gets no answer, the next owner's announcements show that (`claimed`).
         """
+        if self._held_until is None:
+            self._held_until = now + LONGEST_HOLD
+        if not installed and now < self._held_until:
+            return self._held_until
         if now < self._due or self.over:
             return self._due
-        self._due = now + TURN_SECONDS
+        self._held_until, self._due = now, now + TURN_SECONDS
         try:
             self._check_carrier(now)
             if self._ownership.unanswered:
