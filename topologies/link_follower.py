@@ -44,6 +44,7 @@ class LinkFollower(ABC):
         self._where: str | None = None  # interface
         self._settled = False  # whether it has ever looked where it is
         self._stopped = False
+        self._wake: socket.socket | None = None  # while it runs
 
     def serve(self) -> int:
         """Set up, run until SIGTERM or SIGINT, and clear up; return the program's exit status."""
@@ -70,23 +71,28 @@ class LinkFollower(ABC):
 
     def run(self) -> None:
         """Follow the links and keep the binding registered until `stop` is called."""
-        wake, self._wake = socket.socketpair()
-        with wake, self._wake:
+        woken, wake = socket.socketpair()
+        with woken, wake:
             ignore: Callable[[], None] = lambda: None  # noqa: E731
-            self._selector.register(wake, selectors.EVENT_READ, ignore)
-            self._follow_links()
-            while not self._stopped:
-                self._tick()
-                due = self._next_due()
-                timeout = None if due is None else max(0.0, due - time.monotonic())
-                for key, _ in self._selector.select(timeout):
-                    key.data()
-            self._selector.unregister(wake)
+            self._selector.register(woken, selectors.EVENT_READ, ignore)
+            self._wake = wake
+            try:
+                self._follow_links()
+                while not self._stopped:
+                    self._tick()
+                    due = self._next_due()
+                    timeout = None if due is None else max(0.0, due - time.monotonic())
+                    for key, _ in self._selector.select(timeout):
+                        key.data()
+            finally:
+                self._wake = None
+            self._selector.unregister(woken)
 
     def stop(self) -> None:
-        """Make `run` return; safe to call from a signal handler."""
+        """Make `run` return; safe to call from a signal handler, and harmless afterwards."""
         self._stopped = True
-        self._wake.send(b"\0")
+        if self._wake is not None:
+            self._wake.send(b"\0")
 
     def close(self) -> None:
         """Remove all that `setup` configured; the home agent keeps the binding until its lifetime ends."""

@@ -22,18 +22,22 @@ class Loop:
 
     def run(self, turn: Callable[[float], float]) -> None:
         """Turn until `stop` is called. `turn` takes the time and returns when the next turn is due (both monotonic)."""
-        wake, self._wake = socket.socketpair()
-        with wake, self._wake:
-            self.selector.register(wake, selectors.EVENT_READ, lambda _: None)
-            while not self._stopped:
-                self._turned = time.monotonic()
-                due = turn(self._turned)
-                for key, events in self.selector.select(max(0.0, due - time.monotonic())):
-                    key.data(events)
-            self.selector.unregister(wake)
+        woken, wake = socket.socketpair()
+        with woken, wake:
+            self.selector.register(woken, selectors.EVENT_READ, lambda _: None)
+            self._wake = wake
+            try:
+                while not self._stopped:
+                    self._turned = time.monotonic()
+                    due = turn(self._turned)
+                    for key, events in self.selector.select(max(0.0, due - time.monotonic())):
+                        key.data(events)
+            finally:
+                self._wake = None
+            self.selector.unregister(woken)
 
     def stop(self) -> None:
-        """End `run`, also before it has begun. Signal handlers may call this."""
+        """End `run`, also before it has begun; harmless afterwards. Signal handlers may call this."""
         self._stopped = True
         if self._wake is not None:
             self._wake.send(b"\0")
