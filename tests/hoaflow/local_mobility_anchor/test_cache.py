@@ -144,6 +144,18 @@ def test_a_handover_is_ordered_by_timestamps_and_revokes_at_the_former_gateway(a
     assert revoke.gateway == MAG_1
 
 
+@pytest.mark.parametrize("lifetime", [600, 0])
+def test_a_former_gateways_update_that_arrives_after_its_successors_changes_nothing(
+    anchor: Anchor, lifetime: int
+) -> None:
+    anchor.update()
+    late = replace(UPDATE, lifetime=lifetime, timestamp=timestamp_of(CLOCK + anchor.now + STEP / 2))
+    anchor.update(replace(UPDATE, source=MAG_2))
+    (only,) = anchor.update(late, stamped=False)
+    assert statuses([only]) == [Status.TIMESTAMP_LOWER_THAN_PREVIOUS]
+    assert [(binding.gateway, binding.state) for binding in anchor.cache] == [(MAG_2, State.REGISTERED)]
+
+
 def test_a_refresh_changes_nothing_but_the_lifetime(anchor: Anchor) -> None:
     anchor.update()
     anchor.wait(50.0)
