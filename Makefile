@@ -28,7 +28,7 @@ UNIT = scripts/unprivileged $(BIN)/python -m pytest -q -o cache_dir=build/unit/p
 	--hypothesis-profile=unit -p no:schemathesis --ignore=tests/controller/rest/test_fuzz.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format unit coverage test test-ordinary test-kernel test-compose test-deploy fuzz bench bench-dataplane bench-route bench-cluster bench-scale soak demo lab pages screenshots docs audit lock clean chaos
+.PHONY: help setup lint format unit coverage test test-ordinary test-kernel test-compose test-deploy fuzz bench bench-dataplane bench-route bench-cluster bench-scale bench-takeover soak demo lab pages screenshots docs audit lock clean chaos
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -87,6 +87,10 @@ bench-cluster: setup ## kill parts of a cluster under load, and measure what use
 
 bench-scale: setup ## measure one controller with many on-demand routers; build/bench-scale.json; BENCH='--routers 100 --bindings 100000'
 	$(ISOLATED) -m tools.benchmarks.scale $(BENCH)
+
+bench-takeover: setup ## end the pod that serves a home agent address, in three ways; table, and build/bench-takeover.json
+	scripts/setup-tests
+	$(ISOLATED) -m tools.benchmarks.takeover $(BENCH)
 
 chaos: setup ## break the whole system on purpose, and judge it by its packets; CHAOS='--seed 7 --minutes 5 --only switch'
 	scripts/setup-tests

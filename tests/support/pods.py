@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from hoaflow.etcd import EtcdAccess
 from tests.support.etcd import CLIENT_PORT, Etcd
-from tests.support.mobility import CN, HOME_AGENT, HOME_PREFIX, Lab, Node
+from tests.support.mobility import CN, HOME_ADDRESS, HOME_AGENT, HOME_PREFIX, Lab, Node
 from tests.support.pki import Authority
 from topologies.waiting import patient
 
@@ -30,8 +30,10 @@ class PodLab(Lab):
 
     names: ClassVar[tuple[str, ...]] = ("cn", "rt", "mn", *PODS)
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, lease: int = LEASE) -> None:
+        """Describe it. `lease`: seconds of an owner's."""
         super().__init__()
+        self._lease = lease
         authority = Authority(directory.with_name("pki"))
         server = authority.etcd("etcd", "127.0.0.1", *(f"10.99.{side}.1" for side in SIDES.values()))
         own = authority.client("pods")
@@ -44,13 +46,19 @@ class PodLab(Lab):
     def pod(self, name: str, *arguments: str) -> Node:
         """Start a pod, and wait until it has read the cache."""
         own = ["--home-agent", HOME_AGENT, "--home-prefix", HOME_PREFIX, "--home-link", "hl", "--pod", name]
-        own += ["--cache", f"etcds://10.99.{SIDES[name]}.1:{CLIENT_PORT}/lab", "--cache-lease", str(LEASE)]
+        own += ["--cache", f"etcds://10.99.{SIDES[name]}.1:{CLIENT_PORT}/lab", "--cache-lease", str(self._lease)]
         own += ["--etcd-ca", str(self.access.ca), "--etcd-certificate", str(self.access.certificate)]
         own += ["--etcd-key", str(self.access.key)]
         own += ["--console", f"[{HOME_AGENT}]:7777", "--log-level", "debug", "--log-addresses"]
         node = self._run_module(name, "hoaflow.home_agent", [*own, *arguments])
         node.logged("event=standing-by")
         return node
+
+    def answers(self, pod: str) -> bool:
+        """Tell whether the router resolves both the home agent's address and the mobile node's to this pod alone."""
+        mac = self.run(pod, "cat /sys/class/net/hl/address").strip()
+        known = [self.run("rt", f"ip -6 neigh show {address} dev br0") for address in (HOME_AGENT, HOME_ADDRESS)]
+        return all(f"lladdr {mac} " in line for line in known)
 
     def cut_off(self, name: str, *interfaces: str) -> None:
         """Take a pod's links down."""

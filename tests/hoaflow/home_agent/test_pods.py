@@ -51,13 +51,6 @@ def owner(lab: PodLab) -> str:
         return owner_name(client.get(KEYS.owner))
 
 
-def answers(lab: PodLab, pod: str) -> bool:
-    """Tell whether the router resolves both the home agent's address and the mobile node's to this pod alone."""
-    mac = lab.run(pod, "cat /sys/class/net/hl/address").strip()
-    known = [lab.run("rt", f"ip -6 neigh show {address} dev br0") for address in (HOME_AGENT, HOME_ADDRESS)]
-    return all(f"lladdr {mac} " in line for line in known)
-
-
 def kernel_speaks(lab: PodLab, pod: str) -> bool:
     """Tell whether a pod's kernel has the home agent's address, or answers for a mobile node."""
     return bool(lab.run(pod, f"ip -6 address show to {HOME_AGENT}") + lab.run(pod, "ip -6 neigh show proxy"))
@@ -68,7 +61,7 @@ def test_a_killed_pod_is_followed_by_the_other_and_a_stopped_one_at_once(
 ) -> None:
     pair.serving.stop(kill=True)
     pair.standby.logged("event=serving")
-    wait_for("the router knows the new owner", lambda: answers(lab, "hb"))
+    wait_for("the router knows the new owner", lambda: lab.answers("hb"))
     assert lab.ping("cn", HOME_ADDRESS) == 3
     # A bridge elsewhere, which asks the terminal at the address that moves, goes on with the new owner.
     assert b"coa 2001:db8:2:0:0:0:0:2 flags AH--\n" in lab.console("bc", name="rt", host=HOME_AGENT)
@@ -90,7 +83,7 @@ def test_a_killed_pod_is_followed_by_the_other_and_a_stopped_one_at_once(
     assert not kernel_speaks(lab, "hb")
     assert owner(lab) != "hb"  # so nobody waits for the end of the lease
     again.logged("event=serving")
-    wait_for("the router knows the new owner", lambda: answers(lab, "ha"))
+    wait_for("the router knows the new owner", lambda: lab.answers("ha"))
     counting.process.terminate()
     assert counting.event("counted")["lost"] == []
     registers(lab, pair.mobile_node, "m1", CARE_OF_1)
@@ -111,7 +104,7 @@ def test_a_pod_that_wakes_up_as_a_former_one_serves_nothing(lab: PodLab, pair: P
         lab.run("rt", "ip -6 neigh flush dev br0")
         assert lab.ping("cn", HOME_ADDRESS) == 3
         assert lab.ping("cn", HOME_AGENT) == 3
-        assert answers(lab, "hb")
+        assert lab.answers("hb")
 
     since = len(pair.serving.log.lines)
     pair.serving.process.send_signal(signal.SIGCONT)
@@ -119,7 +112,7 @@ def test_a_pod_that_wakes_up_as_a_former_one_serves_nothing(lab: PodLab, pair: P
     pair.serving.logged("event=standing-by serving=hb", since=since)
     assert not [line for line in pair.serving.log.lines[since:] if "event=binding-ack-sent" in line]
     assert not kernel_speaks(lab, "ha")
-    assert answers(lab, "hb")
+    assert lab.answers("hb")
     assert lab.ping("cn", HOME_ADDRESS) == 3
 
 
